@@ -1,3 +1,8 @@
 //! VFIO and IOMMU work on real hosts: bind devices, map memory into their IOVA space, prove by DMA what they reach.
+//!
+//! Layers, each importing only from those below it: [`cli`] and [`commands`], [`report`], and the value [`types`].
 
+pub mod cli;
+pub mod commands;
+pub mod report;
 pub mod types;

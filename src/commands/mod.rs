@@ -1,0 +1,28 @@
+//! One file per command: its arguments become a plan, the plan is run, the result is printed.
+
+mod completions;
+mod failure;
+
+pub use failure::{Failure, class_of};
+
+use crate::cli::{Cli, Command};
+use crate::report::Output;
+use crate::types::ExitClass;
+
+/// What every command needs beside its own arguments.
+#[derive(Debug)]
+pub struct Context {
+    /// Where results go.
+    pub output: Output,
+}
+
+/// Runs the command that was asked for.
+///
+/// # Errors
+/// Why it could not be done; [`class_of`] gives the exit status for it.
+pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
+    match &cli.command {
+        Command::Completions(args) => completions::run(args, context),
+        _ => anyhow::bail!("not built yet"),
+    }
+}
