@@ -4,5 +4,9 @@
 
 pub mod cli;
 pub mod commands;
+pub mod device;
+pub mod engine;
+pub mod iommu;
 pub mod report;
+mod sys;
 pub mod types;
