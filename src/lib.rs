@@ -1,11 +1,15 @@
 //! VFIO and IOMMU work on real hosts: bind devices, map memory into their IOVA space, prove by DMA what they reach.
 //!
-//! Layers, each importing only from those below it: [`cli`] and [`commands`], [`report`], and the value [`types`].
+//! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`] and [`bench`], [`engine`],
+//! [`device`], [`iommu`], [`host`], and the value [`types`].
 
+pub mod bench;
+pub mod checks;
 pub mod cli;
 pub mod commands;
 pub mod device;
 pub mod engine;
+pub mod host;
 pub mod iommu;
 pub mod report;
 mod sys;
