@@ -1,9 +1,8 @@
 //! VFIO and IOMMU work on real hosts: bind devices, map memory into their IOVA space, prove by DMA what they reach.
 //!
-//! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`] and [`bench`], [`engine`],
+//! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`], [`engine`],
 //! [`device`], [`iommu`], [`host`], and the value [`types`].
 
-pub mod bench;
 pub mod checks;
 pub mod cli;
 pub mod commands;
