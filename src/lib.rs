@@ -8,5 +8,6 @@ pub mod device;
 pub mod engine;
 pub mod iommu;
 pub mod report;
+#[allow(unsafe_code)]
 mod sys;
 pub mod types;
