@@ -6,4 +6,5 @@ pub mod cli;
 pub mod commands;
 pub mod host;
 pub mod report;
+pub mod sys;
 pub mod types;
