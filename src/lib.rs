@@ -1,13 +1,13 @@
 //! VFIO and IOMMU work on real hosts: bind devices, map memory into their IOVA space, prove by DMA what they reach.
 //!
-//! Layers, each importing only from those below it: [`cli`] and [`commands`], [`report`], and the value [`types`].
+//! Layers, each importing only from those below it: [`cli`] and [`commands`], [`report`], [`host`], and the value [`types`].
 
 pub mod cli;
 pub mod commands;
 pub mod device;
 pub mod engine;
+pub mod host;
 pub mod iommu;
 pub mod report;
-#[allow(unsafe_code)]
-mod sys;
+pub mod sys;
 pub mod types;
