@@ -1,2 +1,71 @@
-//! The command-line program.
-fn main() {}
+//! The command-line program: parse, run, print the result or the error, exit.
+
+use clap::Parser;
+use iommu_tool::cli::{Cli, ColorChoice, GlobalArgs};
+use iommu_tool::commands::{self, Context, class_of};
+use iommu_tool::host::Host;
+use iommu_tool::report::{ErrorReport, Output};
+use iommu_tool::types::ExitClass;
+use std::io;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(&cli.global);
+    let output = output(&cli.global);
+    let host = cli
+        .global
+        .sysroot
+        .as_deref()
+        .map_or_else(Host::live, Host::at);
+    let context = Context { host, output };
+    let class = commands::run(&cli, &context).unwrap_or_else(|error| fail(&error, output));
+    class.into()
+}
+
+/// Messages of the program and its libraries go to standard error; `-v` and `-q` say how many.
+fn start_logging(global: &GlobalArgs) {
+    let (ours, theirs) = match (global.quiet, global.verbose) {
+        (true, _) => (log::LevelFilter::Error, log::LevelFilter::Off),
+        (_, 0) => (log::LevelFilter::Warn, log::LevelFilter::Off),
+        (_, 1) => (log::LevelFilter::Info, log::LevelFilter::Warn),
+        (_, 2) => (log::LevelFilter::Debug, log::LevelFilter::Debug),
+        _ => (log::LevelFilter::Trace, log::LevelFilter::Trace),
+    };
+    env_logger::Builder::new()
+        .filter_level(theirs)
+        .filter_module("iommu_tool", ours)
+        .format(|out, record| {
+            io::Write::write_fmt(out, format_args!("iommu-tool: {}\n", record.args()))
+        })
+        .init();
+}
+
+fn output(global: &GlobalArgs) -> Output {
+    let color = match global.color {
+        ColorChoice::Auto => None,
+        ColorChoice::Always => Some(true),
+        ColorChoice::Never => Some(false),
+    };
+    Output::new(global.json, color, global.quiet)
+}
+
+/// Prints the error and its causes; a reader that closed the pipe is no error.
+fn fail(error: &anyhow::Error, output: Output) -> ExitClass {
+    let is_closed_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause
+            .downcast_ref()
+            .is_some_and(|e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(is_closed_pipe) {
+        return ExitClass::Done;
+    }
+    let class = class_of(error);
+    let report = ErrorReport::new(error.chain(), class);
+    eprint!("{report}");
+    if output.json() {
+        // The exit status says all the same if standard output is gone.
+        let _ = output.emit(&report);
+    }
+    class
+}

@@ -217,6 +217,12 @@ mod tests {
         for iommu in [Iommu::Intel, Iommu::Virtio, Iommu::Amd, Iommu::None] {
             let line = joined(&Machine {
                 iommu,
+                devices: vec![
+                    DeviceKind::Edu,
+                    DeviceKind::Edu,
+                    DeviceKind::Nvme,
+                    DeviceKind::Igb,
+                ],
                 ..Machine::default()
             });
             assert!(

@@ -57,7 +57,7 @@ pub struct Machine {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "edu,edu,nvme,igb"
+        default_value = "edu,nvme,igb"
     )]
     pub devices: Vec<DeviceKind>,
 

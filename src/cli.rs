@@ -1,0 +1,228 @@
+//! The command line: definitions only, no effects. The man pages and the completions are generated from here.
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+use crate::types::{BackendChoice, DeviceName, Iova, Size};
+
+/// Bind PCI devices to VFIO, map memory through the IOMMU, prove by DMA what a device reaches, and measure what mapping costs.
+#[derive(Debug, Parser)]
+#[command(
+    name = "iommu-tool",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "A DEVICE is a PCI address (0000:01:00.0 or 01:00.0), group:N, vendor:device (8086:10c9), \
+                  a network interface (eth0) or a block device or NVMe controller (nvme0).",
+    after_long_help = "A DEVICE is one of:\n  \
+                       0000:01:00.0, 01:00.0   a PCI address, full or short\n  \
+                       group:12                all devices of an IOMMU group\n  \
+                       8086:10c9               vendor and device ID\n  \
+                       eth0                    a network interface\n  \
+                       nvme0, nvme0n1          an NVMe controller or a block device\n\
+                       A name that means several devices is an error that lists them.\n\n\
+                       Exit status:\n  \
+                       0  done; every check passed\n  \
+                       1  an operation or a check failed\n  \
+                       2  usage: bad flag, bad address, no such device\n  \
+                       3  refused for safety, or held by someone else\n  \
+                       4  no verdict: what matters was skipped, or this host cannot do it (no IOMMU, no engine)"
+)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+
+    /// The command to run.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct GlobalArgs {
+    /// Print one JSON document on standard output instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Say more on standard error: what was chosen and why; twice for each kernel call
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Say nothing on standard error but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// When to use colours; NO_COLOR in the environment turns them off for auto
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+
+    /// Read the host from this folder instead of /, to look at a captured host
+    #[arg(long, global = true, hide = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub sysroot: Option<PathBuf>,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show IOMMU groups, their devices and drivers, and what keeps a group from being assigned
+    List(ListArgs),
+    /// Hand a device to VFIO, and remember the driver it had
+    Bind(BindArgs),
+    /// Give a device back to the driver it had before bind
+    Unbind(UnbindArgs),
+    /// Prove by DMA that a device reaches the memory mapped for it, and nothing else
+    Test(TestArgs),
+    /// Measure how long mapping and unmapping memory takes
+    Bench(BenchArgs),
+    /// Print the completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Only the groups of these devices
+    #[arg(value_name = "DEVICE")]
+    pub devices: Vec<DeviceName>,
+}
+
+/// Arguments of `bind`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The driver is changed through driver_override, read back, and undone if a step fails. \
+                  'iommu-tool unbind' restores what was there."
+)]
+pub struct BindArgs {
+    /// The devices to bind to vfio-pci
+    #[arg(value_name = "DEVICE", required = true)]
+    pub devices: Vec<DeviceName>,
+
+    /// Print each write to sysfs as a shell command, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `unbind`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A name that went away with the driver (eth0, nvme0) still works: it was remembered by bind."
+)]
+pub struct UnbindArgs {
+    /// The devices to give back
+    #[arg(value_name = "DEVICE", required = true)]
+    pub devices: Vec<DeviceName>,
+
+    /// Print each write to sysfs as a shell command, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `test`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The device must be bound to vfio-pci (iommu-tool bind). Harmless checks run first; on a host whose \
+                  IOMMU does not translate, the run stops before the device could overwrite anything."
+)]
+pub struct TestArgs {
+    /// The devices to test
+    #[arg(value_name = "DEVICE", required_unless_present = "list")]
+    pub devices: Vec<DeviceName>,
+
+    /// The kernel interface to use
+    #[arg(long, value_name = "BACKEND", default_value = "auto")]
+    pub backend: BackendChoice,
+
+    /// Place the test's mappings at this IOVA or above
+    #[arg(long, value_name = "IOVA")]
+    pub iova: Option<Iova>,
+
+    /// List the checks and what each proves, and test nothing
+    #[arg(long, conflicts_with = "devices")]
+    pub list: bool,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Each sample maps memory that is already present, and unmaps it again. The device must be bound to \
+                  vfio-pci (iommu-tool bind)."
+)]
+pub struct BenchArgs {
+    /// The device whose IOMMU is measured
+    #[arg(value_name = "DEVICE")]
+    pub device: DeviceName,
+
+    /// The kernel interfaces to measure; auto measures all that work here
+    #[arg(
+        long,
+        value_name = "BACKEND,...",
+        value_delimiter = ',',
+        default_value = "auto"
+    )]
+    pub backend: Vec<BackendChoice>,
+
+    /// The sizes to map
+    #[arg(
+        long,
+        value_name = "SIZE,...",
+        value_delimiter = ',',
+        default_value = "4K,64K,2M"
+    )]
+    pub sizes: Vec<Size>,
+
+    /// The kinds of pages the memory is made of
+    #[arg(
+        long,
+        value_name = "KIND,...",
+        value_delimiter = ',',
+        default_value = "4k,thp"
+    )]
+    pub pages: Vec<PagesChoice>,
+
+    /// Map at this IOVA, to see what its alignment costs; without it, aligned for the largest page
+    #[arg(long, value_name = "IOVA")]
+    pub iova: Option<Iova>,
+
+    /// How many times each combination is measured
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub samples: u32,
+}
+
+/// The kinds of pages that memory can be made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PagesChoice {
+    /// Pages of 4 KiB
+    #[value(name = "4k")]
+    Base,
+    /// Transparent huge pages
+    #[value(name = "thp")]
+    Transparent,
+    /// Explicit huge pages of 2 MiB (vm.nr_hugepages)
+    #[value(name = "2m")]
+    Huge2M,
+    /// Explicit huge pages of 1 GiB
+    #[value(name = "1g")]
+    Huge1G,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}

@@ -1,0 +1,47 @@
+//! Errors become exit statuses here and nowhere else.
+
+use crate::host::HostError;
+use crate::types::ExitClass;
+
+/// An error of a command itself, with the exit status it leads to.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    class: ExitClass,
+    message: String,
+}
+
+impl Failure {
+    /// An error of this class.
+    pub fn new(class: ExitClass, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            message: message.into(),
+        }
+    }
+}
+
+/// The exit status for an error: that of the first cause which knows it.
+#[must_use]
+pub fn class_of(error: &anyhow::Error) -> ExitClass {
+    let known = |cause: &(dyn std::error::Error + 'static)| {
+        let failure = cause.downcast_ref().map(|e: &Failure| e.class);
+        failure.or_else(|| cause.downcast_ref().map(HostError::class))
+    };
+    error.chain().find_map(known).unwrap_or(ExitClass::Failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn the_class_is_found_below_added_context() {
+        let error = Err::<(), _>(Failure::new(ExitClass::Refused, "held"))
+            .context("cannot bind")
+            .unwrap_err();
+        assert_eq!(class_of(&error), ExitClass::Refused);
+        assert_eq!(class_of(&anyhow::anyhow!("anything")), ExitClass::Failed);
+    }
+}

@@ -1,0 +1,47 @@
+//! An error with its causes.
+
+use serde::Serialize;
+use std::fmt;
+use std::io::{self, Write};
+
+use super::{Report, Style};
+use crate::types::ExitClass;
+
+/// An error that ended a command: for people on standard error, for scripts with `--json` on standard output.
+#[derive(Debug, Serialize)]
+pub struct ErrorReport {
+    error: String,
+    causes: Vec<String>,
+    exit_status: u8,
+}
+
+impl ErrorReport {
+    /// From an error and its causes, outermost first.
+    pub fn new<'e>(
+        mut chain: impl Iterator<Item = &'e (dyn std::error::Error + 'static)>,
+        class: ExitClass,
+    ) -> Self {
+        Self {
+            error: chain.next().map(ToString::to_string).unwrap_or_default(),
+            causes: chain.map(ToString::to_string).collect(),
+            exit_status: class as u8,
+        }
+    }
+}
+
+impl fmt::Display for ErrorReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "iommu-tool: {}", self.error)?;
+        self.causes
+            .iter()
+            .try_for_each(|cause| writeln!(f, "  because: {cause}"))
+    }
+}
+
+impl Report for ErrorReport {
+    const KIND: &'static str = "error";
+
+    fn text(&self, out: &mut dyn Write, _style: Style) -> io::Result<()> {
+        write!(out, "{self}")
+    }
+}

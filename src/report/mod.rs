@@ -1,0 +1,97 @@
+//! Results turned into what a person or a script reads: text or one JSON document on standard output.
+
+mod error;
+mod list;
+mod style;
+
+pub use error::ErrorReport;
+pub use list::ListReport;
+pub use style::Style;
+
+use serde::Serialize;
+use std::io::{self, IsTerminal, Write};
+
+/// The version of the JSON documents. It grows when a field is removed or changes its meaning, not when one is added.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// A result that can be printed.
+pub trait Report: Serialize {
+    /// What kind of document it is, the `kind` field of the JSON form.
+    const KIND: &'static str;
+
+    /// Writes the form for people.
+    ///
+    /// # Errors
+    /// What writing to `out` gave.
+    fn text(&self, out: &mut dyn Write, style: Style) -> io::Result<()>;
+}
+
+/// Where and how results are printed.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    json: bool,
+    style: Style,
+    progress: bool,
+}
+
+#[derive(Serialize)]
+struct Document<'r, R> {
+    schema_version: u32,
+    kind: &'static str,
+    #[serde(flatten)]
+    report: &'r R,
+}
+
+impl Output {
+    /// Output as the user asked for: `color` is `None` to decide by the terminal; `quiet` turns progress off.
+    #[must_use]
+    pub fn new(json: bool, color: Option<bool>, quiet: bool) -> Self {
+        let by_terminal = || {
+            io::stdout().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        };
+        Self {
+            json,
+            style: Style::new(!json && color.unwrap_or_else(by_terminal)),
+            progress: !quiet && io::stderr().is_terminal(),
+        }
+    }
+
+    /// Whether standard output gets one JSON document.
+    #[must_use]
+    pub fn json(self) -> bool {
+        self.json
+    }
+
+    /// The colours of text on standard output.
+    #[must_use]
+    pub fn style(self) -> Style {
+        self.style
+    }
+
+    /// Whether progress may be drawn on standard error.
+    #[must_use]
+    pub fn progress(self) -> bool {
+        self.progress
+    }
+
+    /// Prints a result on standard output, in the form that was asked for.
+    ///
+    /// # Errors
+    /// What writing to standard output gave.
+    pub fn emit<R: Report>(self, report: &R) -> io::Result<()> {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        if self.json {
+            let document = Document {
+                schema_version: SCHEMA_VERSION,
+                kind: R::KIND,
+                report,
+            };
+            serde_json::to_writer_pretty(&mut out, &document)?;
+            writeln!(out)?;
+        } else {
+            report.text(&mut out, self.style)?;
+        }
+        out.flush()
+    }
+}

@@ -1,0 +1,21 @@
+//! Plain values that every layer may use: names of devices and groups, addresses, sizes, exit classes.
+//!
+//! Each value is checked where it is made, so that code which holds one need not check it again.
+
+mod backend;
+mod bdf;
+mod device_name;
+mod exit;
+mod iova;
+mod node;
+mod pci_id;
+mod size;
+
+pub use backend::{Backend, BackendChoice};
+pub use bdf::{Bdf, ParseBdfError};
+pub use device_name::{DeviceName, ParseDeviceNameError};
+pub use exit::ExitClass;
+pub use iova::{InvalidRange, Iova, IovaRange, PageSizes, ParseIovaError, Protection};
+pub use node::{GroupId, VfioNode};
+pub use pci_id::PciId;
+pub use size::{ParseSizeError, Size};
