@@ -2,6 +2,8 @@
 //!
 //! Layers, each importing only from those below it: [`cli`] and [`commands`], [`report`], and the value [`types`].
 
+pub mod bench;
+pub mod checks;
 pub mod cli;
 pub mod commands;
 pub mod device;

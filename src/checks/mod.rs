@@ -3,10 +3,12 @@
 //! What a device says about its own DMA is never believed: blocked transfers are reported as good by some devices.
 
 mod isolation;
+mod lane;
 mod loopback;
 mod mapping;
 mod outcome;
 mod pattern;
+mod placement;
 mod rig;
 mod translation;
 
