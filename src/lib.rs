@@ -1,6 +1,6 @@
 //! VFIO and IOMMU work on real hosts: bind devices, map memory into their IOVA space, prove by DMA what they reach.
 //!
-//! Layers, each importing only from those below it: [`cli`] and [`commands`], [`report`], and the value [`types`].
+//! Layers, each importing only from those below it: [`cli`] and [`commands`], [`report`], [`host`], and the value [`types`].
 
 pub mod bench;
 pub mod checks;
@@ -9,6 +9,7 @@ pub mod commands;
 pub mod device;
 pub mod engine;
 pub mod iommu;
+pub mod host;
 pub mod report;
 mod sys;
 pub mod types;

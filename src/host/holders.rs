@@ -1,0 +1,94 @@
+//! Which processes have a VFIO node open.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Host;
+use crate::types::VfioNode;
+
+/// A process that has a VFIO node open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process ID.
+    pub pid: u32,
+    /// What it is called.
+    pub command: String,
+    /// The node.
+    pub node: PathBuf,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} (process {}, {})",
+            self.command,
+            self.pid,
+            self.node.display()
+        )
+    }
+}
+
+impl Host {
+    /// The processes that have the device's own node or its group's open. Only those that this user may look into.
+    #[must_use]
+    pub fn holders(&self, node: &VfioNode) -> Vec<Holder> {
+        let group = node
+            .group
+            .map(|group| Path::new("/dev/vfio").join(group.to_string()));
+        let nodes: Vec<PathBuf> = group.into_iter().chain(node.cdev.clone()).collect();
+        self.names("/proc")
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .filter_map(|pid| self.holder(pid, &nodes))
+            .collect()
+    }
+
+    fn holder(&self, pid: u32, nodes: &[PathBuf]) -> Option<Holder> {
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        let open = process.join("fd");
+        let node = self
+            .names(&open)
+            .iter()
+            .filter_map(|fd| fs::read_link(self.path(open.join(fd))).ok())
+            .find(|target| nodes.contains(target))?;
+        Some(Holder {
+            pid,
+            command: self
+                .attribute(process.join("comm"))
+                .unwrap_or_else(|| "?".to_owned()),
+            node,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::GroupId;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_process_with_an_open_node_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        for (pid, target) in [(7, "/dev/null"), (42, "/dev/vfio/12"), (43, "/dev/vfio/1")] {
+            let process = folder.path().join(format!("proc/{pid}"));
+            fs::create_dir_all(process.join("fd")).unwrap();
+            fs::write(process.join("comm"), "qemu\n").unwrap();
+            symlink(target, process.join("fd/3")).unwrap();
+        }
+        let node = VfioNode {
+            bdf: "01:00.0".parse().unwrap(),
+            sysfs: PathBuf::new(),
+            group: Some(GroupId(12)),
+            cdev: None,
+        };
+        let holders: Vec<String> = Host::at(folder.path())
+            .holders(&node)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(holders, ["qemu (process 42, /dev/vfio/12)"]);
+    }
+}
