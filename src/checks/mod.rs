@@ -14,6 +14,8 @@ mod translation;
 
 #[cfg(test)]
 mod fakes;
+#[cfg(test)]
+mod tests;
 
 pub use outcome::{Finding, Outcome, Problem, Verdict};
 pub use rig::{Equipment, Observer, Rig};

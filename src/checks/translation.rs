@@ -107,15 +107,8 @@ fn by_canary(
     memory.write(secret.offset, &canary);
     memory.write(landing.offset, &untouched);
     let page = landing.offset..landing.offset + rig.page();
-    let map = |iova| {
-        DmaMapping::new(
-            &rig.space,
-            memory,
-            page.clone(),
-            iova,
-            Protection::ReadWrite,
-        )
-    };
+    let space = Arc::clone(&rig.space);
+    let map = |iova| DmaMapping::new(&space, memory, page.clone(), iova, Protection::ReadWrite);
     let _landing = map(landing.iova)?;
     // Where an engine that drops upper address bits ends up.
     let low = Iova(landing.iova.0 & last_address(rig.limits().address_bits).0);

@@ -26,7 +26,7 @@ impl Host {
 
 /// The end of the highest zone of memory (`zoneinfo_show_print` in mm/vmstat.c): `spanned` pages from `start_pfn`.
 fn memory_top(zoneinfo: &str, page_size: u64) -> Option<u64> {
-    let mut spanned = 0;
+    let mut spanned = 0_u64;
     let mut top = None;
     for line in zoneinfo.lines() {
         let mut words = line.split_whitespace();
