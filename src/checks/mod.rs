@@ -17,7 +17,7 @@ mod fakes;
 #[cfg(test)]
 mod tests;
 
-pub use outcome::{Finding, Outcome, Problem, Verdict};
+pub use outcome::{Blocking, Conclusion, Finding, Outcome, Problem, Verdict};
 pub use rig::{Equipment, Observer, Rig};
 
 use std::time::Instant;
@@ -102,9 +102,7 @@ pub fn run(rig: &mut Rig<'_>, mut tell: impl FnMut(Event<'_>)) -> (Vec<Outcome>,
         let (transfers, bytes) = rig.take_counts();
         let outcome = Outcome {
             id: check.id,
-            verdict: finding.verdict,
-            detail: finding.detail,
-            evidence: finding.evidence,
+            finding,
             transfers,
             bytes,
             seconds: begin.elapsed().as_secs_f64(),

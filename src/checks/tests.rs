@@ -1,7 +1,7 @@
 //! Each check passes where all is well, and fails for each fault that it is there to catch.
 
 use super::fakes::{Fakes, Fault};
-use super::{CHECKS, Check, End, Event, Finding, Outcome, Verdict, run};
+use super::{Blocking, CHECKS, Check, Conclusion, End, Event, Finding, Outcome, Verdict, run};
 
 fn check(id: &str) -> &'static Check {
     CHECKS.iter().find(|check| check.id == id).unwrap()
@@ -19,7 +19,7 @@ fn all(fakes: &Fakes) -> (Vec<Outcome>, End) {
 fn verdicts(outcomes: &[Outcome]) -> Vec<(&str, Verdict)> {
     outcomes
         .iter()
-        .map(|outcome| (outcome.id, outcome.verdict))
+        .map(|outcome| (outcome.id, outcome.finding.verdict))
         .collect()
 }
 
@@ -41,8 +41,9 @@ fn all_checks_pass_where_nothing_is_wrong() {
     let (outcomes, end) = all(&fakes);
 
     assert_eq!((outcomes.len(), end), (CHECKS.len(), End::Complete));
+    assert_eq!(Conclusion::of(&outcomes, end), Conclusion::Passed);
     for outcome in &outcomes {
-        assert_eq!(outcome.verdict, Verdict::Pass, "{outcome:?}");
+        assert_eq!(outcome.finding.verdict, Verdict::Pass, "{outcome:?}");
     }
     assert_eq!(fakes.space.live_mappings(), 0);
 }
@@ -117,13 +118,14 @@ fn where_nothing_is_translated_the_run_stops_and_the_device_has_written_to_our_p
     assert_eq!(end, End::Complete);
     let (canary, others) = outcomes[1..].split_first().unwrap();
     assert_eq!(
-        (canary.id, canary.verdict),
+        (canary.id, canary.finding.verdict),
         ("translation.canary", Verdict::Fail)
     );
-    assert!(canary.detail.starts_with("NOT TRANSLATED"), "{canary:?}");
-    assert!(others.iter().all(|outcome| outcome.verdict == Verdict::Skip
+    assert_eq!(canary.finding.blocking, Some(Blocking::NotTranslated));
+    assert_eq!(Conclusion::of(&outcomes, end), Conclusion::NotTranslated);
+    assert!(others.iter().all(|outcome| outcome.finding.verdict == Verdict::Skip
         && outcome.transfers == 0
-        && outcome.detail.contains("translation.canary")));
+        && outcome.finding.detail.contains("translation.canary")));
     let written = fakes.written.lock().unwrap();
     let first = written[0].0;
     assert_eq!(written.len(), 64);
@@ -143,7 +145,7 @@ fn without_physical_addresses_a_loop_above_all_memory_decides() {
     assert!(good.detail.contains("not root"), "{good:?}");
     let broken = hidden(Fault::NotTranslated);
     assert_eq!(broken.verdict, Verdict::Fail);
-    assert!(broken.detail.starts_with("NOT TRANSLATED"), "{broken:?}");
+    assert_eq!(broken.blocking, Some(Blocking::NotTranslated));
 }
 
 #[test]
@@ -155,7 +157,7 @@ fn without_any_safe_address_there_is_no_dma() {
     let (outcomes, _) = all(&fakes);
 
     assert_eq!(verdicts(&outcomes)[0].1, Verdict::Pass);
-    assert!(outcomes[1..].iter().all(|o| o.verdict == Verdict::Skip));
+    assert!(outcomes[1..].iter().all(|o| o.finding.verdict == Verdict::Skip));
     assert!(fakes.written.lock().unwrap().is_empty());
 }
 
@@ -164,7 +166,7 @@ fn an_engine_that_drops_upper_address_bits_is_tested_below_them() {
     let (outcomes, _) = all(&Fakes::with(Fault::DropsUpperBits));
 
     for outcome in &outcomes {
-        assert_eq!(outcome.verdict, Verdict::Pass, "{outcome:?}");
+        assert_eq!(outcome.finding.verdict, Verdict::Pass, "{outcome:?}");
     }
 }
 
@@ -175,12 +177,12 @@ fn without_an_engine_only_what_needs_none_is_done() {
 
     let (outcomes, end) = all(&fakes);
 
-    assert_eq!(end, End::Complete);
-    assert_eq!(outcomes[0].verdict, Verdict::Pass);
+    assert_eq!(Conclusion::of(&outcomes, end), Conclusion::Incomplete);
+    assert_eq!(outcomes[0].finding.verdict, Verdict::Pass);
     assert!(
         outcomes[1..]
             .iter()
-            .all(|o| o.verdict == Verdict::Skip && o.detail.contains("no engine"))
+            .all(|o| o.finding.verdict == Verdict::Skip && o.finding.detail.contains("no engine"))
     );
 }
 
@@ -199,6 +201,7 @@ fn an_interrupt_ends_the_run_between_two_transfers_and_leaves_nothing_mapped() {
     });
 
     assert_eq!(end, End::Interrupted);
+    assert_eq!(Conclusion::of(&outcomes, end), Conclusion::Interrupted);
     assert_eq!(started.len(), outcomes.len() + 1);
     assert_eq!(started.last(), Some(&"loopback.sizes"));
     assert_eq!(fakes.space.live_mappings(), 0);
@@ -208,7 +211,7 @@ fn an_interrupt_ends_the_run_between_two_transfers_and_leaves_nothing_mapped() {
 fn the_kernels_report_of_blocked_dma_is_quoted() {
     let fakes = Fakes::with(Fault::None);
     let silent = finding("isolation.unmapped", &fakes);
-    assert!(silent.detail.contains("not reported"), "{silent:?}");
+    assert_eq!(silent.blocking, Some(Blocking::BlockedUnreported));
 
     fakes.host.log.replace(vec![
         "usb 1-1: new device".into(),
@@ -216,5 +219,5 @@ fn the_kernels_report_of_blocked_dma_is_quoted() {
     ]);
     let reported = finding("isolation.unmapped", &fakes);
     assert_eq!(reported.evidence.len(), 1);
-    assert!(reported.detail.contains("reported by the kernel"));
+    assert_eq!(reported.blocking, Some(Blocking::BlockedAndReported));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::lane::Lane;
 use super::pattern::{Pattern, inverted};
 use super::placement::last_address;
-use super::{Check, Finding, Problem, Rig, Role, Verdict};
+use super::{Blocking, Check, Finding, Problem, Rig, Role, Verdict};
 use crate::iommu::{DmaBuffer, DmaMapping};
 use crate::types::{Iova, IovaRange, Protection};
 
@@ -123,10 +123,10 @@ fn by_canary(
     memory.read(landing.offset, &mut landed);
     Ok(if landed == canary {
         Finding::fail(format!(
-            "NOT TRANSLATED: the device read physical memory at {}, where nothing is mapped for it; \
-             this IOMMU does not hold the device back",
+            "the device read physical memory at {}, where nothing is mapped for it: this IOMMU does not hold it back",
             secret.iova
         ))
+        .classed(Blocking::NotTranslated)
     } else if landed == untouched {
         Finding::fail(nothing_arrived(rig, landing.iova))
     } else {
@@ -162,9 +162,10 @@ fn by_loop(
         ))
     } else {
         Finding::fail(format!(
-            "NOT TRANSLATED, or worse: {}",
+            "{}; {why_not}, so it is not known which",
             nothing_arrived(rig, destination)
         ))
+        .classed(Blocking::NotTranslated)
     })
 }
 

@@ -1,20 +1,35 @@
-//! How far the host's physical addresses go: memory and the windows of PCI devices.
+//! The host's memory: how much is free, and how far physical addresses go.
 
 use super::Host;
+use super::pagemap::page_size;
 
+const MEMINFO: &str = "/proc/meminfo";
+const MEMINFO_LIMIT: u64 = 64 << 10;
 const ZONES: &str = "/proc/zoneinfo";
 const ZONES_LIMIT: u64 = 4 << 20;
 const DEVICES: &str = "/sys/bus/pci/devices";
 const RESOURCES_LIMIT: u64 = 16 << 10;
 
 impl Host {
+    /// How many bytes of memory can be taken without pushing anything out; `None` if the host does not say.
+    #[must_use]
+    pub fn available_memory(&self) -> Option<u64> {
+        let text = self.read(MEMINFO, MEMINFO_LIMIT).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+        kibibytes.checked_mul(1024)
+    }
+
     /// The first physical address above all memory and all windows of PCI devices; `None` if the host does not say.
     ///
     /// /proc/iomem would say it too, but only to root.
     #[must_use]
-    pub fn physical_top(&self, page_size: u64) -> Option<u64> {
+    pub fn physical_top(&self) -> Option<u64> {
         let zones = self.read(ZONES, ZONES_LIMIT).ok()?;
-        let memory = memory_top(&String::from_utf8_lossy(&zones), page_size)?;
+        let memory = memory_top(&String::from_utf8_lossy(&zones), page_size())?;
         let windows = self.names(DEVICES).into_iter().filter_map(|device| {
             let path = format!("{DEVICES}/{device}/resource");
             let resources = self.read(path, RESOURCES_LIMIT).ok()?;
@@ -76,11 +91,11 @@ Node 0, zone  Movable
     fn the_top_is_the_end_of_the_highest_zone_or_window() {
         let folder = tempfile::tempdir().unwrap();
         let host = Host::at(folder.path());
-        assert_eq!(host.physical_top(4096), None);
+        assert_eq!(host.physical_top(), None);
 
         fs::create_dir_all(folder.path().join("proc")).unwrap();
         fs::write(folder.path().join("proc/zoneinfo"), ZONEINFO).unwrap();
-        assert_eq!(host.physical_top(4096), Some(8 << 30));
+        assert_eq!(host.physical_top(), Some((2 << 20) * page_size()));
 
         let device = folder.path().join("sys/bus/pci/devices/0000:00:01.0");
         fs::create_dir_all(&device).unwrap();
@@ -91,7 +106,19 @@ Node 0, zone  Movable
              0x0000000000000000 0x0000000000000000 0x0000000000000000\n",
         )
         .unwrap();
-        assert_eq!(host.physical_top(4096), Some(0xfe_0001_0000));
+        assert_eq!(host.physical_top(), Some(0xfe_0001_0000));
+    }
+
+    #[test]
+    fn available_memory_is_what_the_kernel_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::at(folder.path());
+        assert_eq!(host.available_memory(), None);
+
+        fs::create_dir_all(folder.path().join("proc")).unwrap();
+        let meminfo = "MemTotal:  1000 kB\nMemFree:   10 kB\nMemAvailable:    600 kB\n";
+        fs::write(folder.path().join("proc/meminfo"), meminfo).unwrap();
+        assert_eq!(host.available_memory(), Some(600 << 10));
     }
 
     #[test]
