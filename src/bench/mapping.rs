@@ -190,11 +190,7 @@ impl Opened {
     }
 
     /// An IOVA for each row: one of its own, or the one that the user chose for all. Only one is mapped at a time.
-    fn place(
-        &self,
-        rows: &[Configuration],
-        chosen: Option<Iova>,
-    ) -> Result<Vec<Iova>, BenchError> {
+    fn place(&self, rows: &[Configuration], chosen: Option<Iova>) -> Result<Vec<Iova>, BenchError> {
         let mut allocator = IovaAllocator::new(&self.space.iova_ranges()?);
         let place = |row: &Configuration| {
             let size = row.size.bytes();

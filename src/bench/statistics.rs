@@ -94,10 +94,7 @@ mod tests {
     #[test]
     fn one_sample_is_every_percentile_and_none_is_no_summary() {
         let one = Summary::of(&[7]).unwrap();
-        assert_eq!(
-            (one.min, one.p50, one.p90, one.max),
-            (7, 7, 7, 7)
-        );
+        assert_eq!((one.min, one.p50, one.p90, one.max), (7, 7, 7, 7));
         assert_eq!(Summary::of(&[]), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Software stand-ins for the address space, the device and the host, each able to be wrong in one chosen way:
 //! a check is only believed after it was seen to fail.
 
+use nix::errno::Errno;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -120,7 +121,10 @@ impl AddressSpace for FakeSpace {
             *start <= range.last().0 && range.start().0 < start + mapped.size
         });
         if overlaps && self.fault != Fault::AcceptsOverlap {
-            return Err(overlap(range));
+            return Err(IommuError::Overlap {
+                range,
+                errno: Errno::EEXIST,
+            });
         }
         let mapped = Mapped {
             size: u64::try_from(range.size()).unwrap(),
@@ -212,9 +216,7 @@ impl FakeEngine {
                 let offset = (start + index) % PAGE;
                 self.space.translate(start - start % PAGE + offset, writing)
             }
-            Fault::TranslatesFirstPageOnly => {
-                Some(self.space.translate(start, writing)? + index)
-            }
+            Fault::TranslatesFirstPageOnly => Some(self.space.translate(start, writing)? + index),
             _ => self.space.translate(start + index, writing),
         }
     }
@@ -342,7 +344,9 @@ impl Fakes {
         };
         let mut rig = Rig::new(Equipment {
             space: Arc::clone(&self.space) as Arc<dyn AddressSpace>,
-            engine: self.has_engine.then(|| Box::new(engine) as Box<dyn DmaEngine>),
+            engine: self
+                .has_engine
+                .then(|| Box::new(engine) as Box<dyn DmaEngine>),
             observer: &self.host,
             stop: &stop,
             physical_top: self.physical_top,

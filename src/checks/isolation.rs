@@ -60,9 +60,7 @@ fn unmapped(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
         ))
         .classed(Blocking::NotBlocked));
     }
-    let faults = log
-        .and_then(|()| rig.observer.log_since_mark())
-        .map(faults);
+    let faults = log.and_then(|()| rig.observer.log_since_mark()).map(faults);
     let (blocking, how, lines) = match faults {
         Ok(lines) if lines.is_empty() => (Blocking::BlockedUnreported, String::new(), lines),
         Ok(lines) => (Blocking::BlockedAndReported, String::new(), lines),
@@ -74,7 +72,9 @@ fn unmapped(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     };
     let complaints = [("write", stored), ("read", loaded)]
         .into_iter()
-        .filter_map(|(what, complaint)| Some(format!("the engine about the {what}: {}", complaint?)));
+        .filter_map(|(what, complaint)| {
+            Some(format!("the engine about the {what}: {}", complaint?))
+        });
     Ok(Finding::pass(format!(
         "a write and a read at {unmapped} had no effect after the unmap, both had before{how}"
     ))
@@ -95,14 +95,9 @@ fn attempt(result: Result<(), Problem>) -> Result<Option<String>, Problem> {
 /// The lines in which an IOMMU driver reports a fault.
 fn faults(lines: Vec<String>) -> Vec<String> {
     let is_fault = |line: &String| {
-        [
-            "DMAR: [DMA",
-            "IO_PAGE_FAULT",
-            "virtio_iommu",
-            "arm-smmu-v3",
-        ]
-        .iter()
-        .any(|sign| line.contains(sign))
+        ["DMAR: [DMA", "IO_PAGE_FAULT", "virtio_iommu", "arm-smmu-v3"]
+            .iter()
+            .any(|sign| line.contains(sign))
     };
     lines.into_iter().filter(is_fault).collect()
 }

@@ -30,7 +30,11 @@ impl Lane {
             let part = from * page..(from + 1) * page;
             DmaMapping::new(&rig.space, &memory, part, iova, protection)
         };
-        let mappings = pages.iter().enumerate().map(map).collect::<Result<_, _>>()?;
+        let mappings = pages
+            .iter()
+            .enumerate()
+            .map(map)
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             memory,
             pages: pages.to_vec(),

@@ -128,7 +128,9 @@ fn patterns(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     ];
     for pattern in patterns {
         if let Err(mismatch) = run_loop(rig, &source, &destination, case, pattern)? {
-            return Ok(mismatch.finding(case).with_evidence([format!("pattern: {pattern:?}")]));
+            return Ok(mismatch
+                .finding(case)
+                .with_evidence([format!("pattern: {pattern:?}")]));
         }
     }
     Ok(Finding::pass(format!(
@@ -249,8 +251,12 @@ fn run_loop(
     rig.store(destination.iova(case.destination), case.size)?;
 
     expected[case.destination..case.destination + case.size].copy_from_slice(&payload);
-    Ok(compare("destination", &expected, &destination.read(destination.size()))
-        .and_then(|()| compare("source", &sent, &source.read(source.size()))))
+    Ok(compare(
+        "destination",
+        &expected,
+        &destination.read(destination.size()),
+    )
+    .and_then(|()| compare("source", &sent, &source.read(source.size()))))
 }
 
 fn compare(place: &'static str, expected: &[u8], found: &[u8]) -> Result<(), Mismatch> {

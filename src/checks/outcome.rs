@@ -145,9 +145,8 @@ impl Conclusion {
                 .iter()
                 .any(|outcome| outcome.finding.verdict == verdict)
         };
-        let is_untranslated = |outcome: &Outcome| {
-            outcome.finding.blocking == Some(Blocking::NotTranslated)
-        };
+        let is_untranslated =
+            |outcome: &Outcome| outcome.finding.blocking == Some(Blocking::NotTranslated);
         if outcomes.iter().any(is_untranslated) {
             Self::NotTranslated
         } else if any(Verdict::Fail) {
@@ -190,6 +189,18 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// The exit status that this leads to where it comes before the first check.
+    #[must_use]
+    pub fn class(&self) -> ExitClass {
+        match self {
+            Self::Iommu(error) => error.class(),
+            Self::Engine(error) => error.class(),
+            // No room for the test mappings at the IOVA that the user chose.
+            Self::Iova(_) => ExitClass::Usage,
+            Self::Interrupted => ExitClass::Failed,
+        }
+    }
+
     /// The error and its causes in one line.
     pub(super) fn in_words(&self) -> String {
         let causes = std::iter::successors(self.source(), |cause| (*cause).source());

@@ -18,13 +18,14 @@ pub(super) struct Placement {
 
 impl Placement {
     /// Looks for room in the usable ranges, up to the last address that the engine reaches. `physical_top` is the first
-    /// address above all memory and devices, if it is known; `chosen` is the lowest IOVA that the user wants.
+    /// address above all memory and devices, if it is known; `chosen` is the lowest IOVA that the user wants, and there
+    /// must be room from there on.
     pub(super) fn new(
         usable: &[IovaRange],
         reach: Iova,
         physical_top: Option<u64>,
         chosen: Option<Iova>,
-    ) -> Self {
+    ) -> Result<Self, IovaError> {
         let clipped: Vec<IovaRange> = usable
             .iter()
             .filter_map(|range| IovaRange::from_ends(range.start(), range.last().min(reach)))
@@ -33,20 +34,22 @@ impl Placement {
         let top = physical_top
             .and_then(|top| top.checked_next_multiple_of(1 << 30))
             .map(Iova);
-        let mut has_room = |lowest: &Iova| match iovas.allocate_above(*lowest, ROOM, 1) {
-            Ok(range) => {
-                iovas.free(range);
-                true
-            }
-            Err(_) => false,
+        let mut room_from = |lowest| iovas.allocate_above(lowest, ROOM, 1);
+        let room = match (chosen, top) {
+            (Some(chosen), _) => Some((chosen, room_from(chosen)?)),
+            (None, Some(top)) => room_from(top).ok().map(|room| (top, room)),
+            (None, None) => None,
         };
-        let lowest = chosen.or_else(|| top.filter(&mut has_room));
+        let lowest = room.map(|(lowest, room)| {
+            iovas.free(room);
+            lowest
+        });
         let above_memory = matches!((lowest, top), (Some(lowest), Some(top)) if top <= lowest);
-        Self {
+        Ok(Self {
             iovas,
             lowest,
             above_memory,
-        }
+        })
     }
 
     /// Whether all test mappings lie above all memory and all devices of the host.

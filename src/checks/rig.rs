@@ -69,7 +69,7 @@ impl<'a> Rig<'a> {
     /// Sets the equipment up.
     ///
     /// # Errors
-    /// The address space cannot be asked for its ranges and page sizes.
+    /// The address space cannot be asked for its ranges and page sizes, or has no room where the user wants it.
     pub fn new(equipment: Equipment<'a>) -> Result<Self, Problem> {
         let Equipment {
             space,
@@ -85,7 +85,7 @@ impl<'a> Rig<'a> {
         let bits = engine
             .as_ref()
             .map_or(64, |engine| engine.limits().register_bits);
-        let placement = Placement::new(&usable, last_address(bits), physical_top, chosen);
+        let placement = Placement::new(&usable, last_address(bits), physical_top, chosen)?;
         Ok(Self {
             space,
             observer,
@@ -151,9 +151,10 @@ impl<'a> Rig<'a> {
     }
 
     /// Keeps from now on to the addresses that the engine reaches for certain. Nothing may be mapped.
-    pub(super) fn keep_within_certain_reach(&mut self) {
+    pub(super) fn keep_within_certain_reach(&mut self) -> Result<(), Problem> {
         let reach = last_address(self.limits().address_bits);
-        self.placement = Placement::new(&self.usable, reach, self.physical_top, self.chosen);
+        self.placement = Placement::new(&self.usable, reach, self.physical_top, self.chosen)?;
+        Ok(())
     }
 
     /// A number that grows with each call, to make contents differ.

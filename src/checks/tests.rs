@@ -91,7 +91,11 @@ fn each_check_fails_for_the_faults_that_it_is_there_to_catch() {
     for (id, faults) in planted {
         for fault in *faults {
             let found = finding(id, &Fakes::with(*fault));
-            assert_eq!(found.verdict, Verdict::Fail, "{id} and {fault:?}: {found:?}");
+            assert_eq!(
+                found.verdict,
+                Verdict::Fail,
+                "{id} and {fault:?}: {found:?}"
+            );
         }
     }
 }
@@ -105,7 +109,11 @@ fn a_check_does_not_fail_for_what_is_not_its_business() {
         ("loopback.sizes", Fault::StaleWrites),
     ] {
         let found = finding(id, &Fakes::with(fault));
-        assert_eq!(found.verdict, Verdict::Pass, "{id} and {fault:?}: {found:?}");
+        assert_eq!(
+            found.verdict,
+            Verdict::Pass,
+            "{id} and {fault:?}: {found:?}"
+        );
     }
 }
 
@@ -123,9 +131,13 @@ fn where_nothing_is_translated_the_run_stops_and_the_device_has_written_to_our_p
     );
     assert_eq!(canary.finding.blocking, Some(Blocking::NotTranslated));
     assert_eq!(Conclusion::of(&outcomes, end), Conclusion::NotTranslated);
-    assert!(others.iter().all(|outcome| outcome.finding.verdict == Verdict::Skip
-        && outcome.transfers == 0
-        && outcome.finding.detail.contains("translation.canary")));
+    assert!(
+        others
+            .iter()
+            .all(|outcome| outcome.finding.verdict == Verdict::Skip
+                && outcome.transfers == 0
+                && outcome.finding.detail.contains("translation.canary"))
+    );
     let written = fakes.written.lock().unwrap();
     let first = written[0].0;
     assert_eq!(written.len(), 64);
@@ -157,7 +169,11 @@ fn without_any_safe_address_there_is_no_dma() {
     let (outcomes, _) = all(&fakes);
 
     assert_eq!(verdicts(&outcomes)[0].1, Verdict::Pass);
-    assert!(outcomes[1..].iter().all(|o| o.finding.verdict == Verdict::Skip));
+    assert!(
+        outcomes[1..]
+            .iter()
+            .all(|o| o.finding.verdict == Verdict::Skip)
+    );
     assert!(fakes.written.lock().unwrap().is_empty());
 }
 

@@ -8,9 +8,9 @@ use std::ptr::NonNull;
 use std::thread;
 use std::time::Duration;
 
+use super::Context;
 use super::interrupt::Interrupt;
 use super::target::{Target, targets};
-use super::Context;
 use crate::checks::{self, Conclusion, Equipment, Event, Observer, Rig};
 use crate::cli::TestArgs;
 use crate::device::VfioDevice;

@@ -45,7 +45,10 @@ fn memory_top(zoneinfo: &str, page_size: u64) -> Option<u64> {
     let mut top = None;
     for line in zoneinfo.lines() {
         let mut words = line.split_whitespace();
-        let (name, value) = (words.next(), words.next().and_then(|word| word.parse().ok()));
+        let (name, value) = (
+            words.next(),
+            words.next().and_then(|word| word.parse().ok()),
+        );
         match (name, value) {
             (Some("spanned"), Some(pages)) => spanned = pages,
             (Some("start_pfn:"), Some(first)) if spanned > 0 => {
