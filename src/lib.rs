@@ -5,7 +5,10 @@
 pub mod binding;
 pub mod cli;
 pub mod commands;
+pub mod device;
+pub mod engine;
 pub mod host;
+pub mod iommu;
 pub mod report;
 pub mod sys;
 pub mod types;
