@@ -4,7 +4,7 @@ use super::Context;
 use crate::binding;
 use crate::cli::BindArgs;
 use crate::report::{BindingReport, PlanReport};
-use crate::types::{DeviceName, ExitClass};
+use crate::types::ExitClass;
 
 /// Binds the devices, or prints how.
 ///
@@ -12,17 +12,7 @@ use crate::types::{DeviceName, ExitClass};
 /// A name means no device, or the devices cannot be bound.
 pub fn run(args: &BindArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let host = &context.host;
-    let mut devices = binding::resolve_all(host, &args.devices)?;
-    if args
-        .devices
-        .iter()
-        .any(|name| matches!(name, DeviceName::Group(_)))
-    {
-        // The bridges of a group stay where they are; one that was named by itself is refused.
-        devices.retain(|device| {
-            !device.is_bridge() || args.devices.contains(&DeviceName::Bdf(device.bdf))
-        });
-    }
+    let devices = binding::resolve_all(host, &args.devices)?;
     if args.dry_run {
         let steps = binding::plan_bind(host, &devices)?;
         context.output.emit(&PlanReport::new(steps))?;
