@@ -1,9 +1,10 @@
 //! VFIO and IOMMU work on real hosts: bind devices, map memory into their IOVA space, prove by DMA what they reach.
 //!
-//! Layers, each importing only from those below it: [`cli`] and [`commands`], [`report`], [`host`], and the value [`types`].
+//! Layers, each importing only from those below it: [`cli`] and [`commands`], [`report`], [`binding`], [`host`], [`sys`], and the value [`types`].
 
 pub mod bench;
 pub mod checks;
+pub mod binding;
 pub mod cli;
 pub mod commands;
 pub mod device;

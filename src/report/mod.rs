@@ -3,6 +3,7 @@
 mod bench;
 mod checks;
 mod duration;
+mod binding;
 mod error;
 mod list;
 mod progress;
@@ -10,6 +11,7 @@ mod style;
 
 pub use bench::BenchReport;
 pub use checks::{CheckList, DeviceReport, Subject, TestReport, outcome_text};
+pub use binding::{BindingReport, PlanReport};
 pub use error::ErrorReport;
 pub use list::ListReport;
 pub use progress::Progress;
