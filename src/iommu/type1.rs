@@ -173,16 +173,13 @@ fn everything() -> IovaRange {
 }
 
 fn unmap_failed(range: IovaRange, errno: Errno) -> IommuError {
-    let cause = match errno {
-        Errno::EINVAL => {
-            "The range cuts a mapping in two, or is not aligned to pages: mappings are unmapped whole"
-        }
-        _ => "The kernel log (dmesg) may say more",
-    };
-    IommuError::Unmap {
-        range,
-        errno,
-        cause,
+    match errno {
+        Errno::EINVAL => IommuError::Partial { range, errno },
+        _ => IommuError::Unmap {
+            range,
+            errno,
+            cause: "The kernel log (dmesg) may say more",
+        },
     }
 }
 
