@@ -239,14 +239,15 @@ struct Prepared {
 
 impl Prepared {
     fn new(machine: &Machine, binary: &Path) -> Result<Prepared> {
+        let busybox = busybox::find()?;
+        let qemu = Qemu::find(machine.iommu)?;
+        let kernel = kernel::find(&machine.kernel, &busybox)?;
         let folder = tempfile::Builder::new()
             .prefix("iommu-tool-lab-")
             .tempdir()
             .context("cannot make a temporary folder")?;
-        let busybox = busybox::find()?;
-        let qemu = Qemu::find(machine.iommu)?;
-        let kernel = kernel::find(&machine.kernel, folder.path(), &busybox)?;
-        initramfs::write(&folder.path().join(INITRAMFS), &busybox, binary, &kernel)?;
+        let initramfs = folder.path().join(INITRAMFS);
+        initramfs::write(&initramfs, &busybox, binary, &kernel)?;
         let iommu = match machine.iommu {
             Iommu::None => "no IOMMU".to_owned(),
             iommu => format!("IOMMU {iommu}"),
