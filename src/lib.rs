@@ -3,6 +3,11 @@
 //! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`], [`engine`],
 //! [`device`], [`iommu`], [`host`], and the value [`types`].
 
+//! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`] and [`bench`], [`engine`],
+//! [`device`], [`iommu`], [`binding`], [`host`], [`sys`], and the value [`types`].
+
+pub mod bench;
+pub mod binding;
 pub mod checks;
 pub mod cli;
 pub mod commands;

@@ -1,0 +1,28 @@
+//! `bind DEVICE...`: devices to vfio-pci.
+
+use super::Context;
+use crate::binding;
+use crate::cli::BindArgs;
+use crate::report::{BindingReport, PlanReport};
+use crate::types::ExitClass;
+
+/// Binds the devices, or prints how.
+///
+/// # Errors
+/// A name means no device, or the devices cannot be bound.
+pub fn run(args: &BindArgs, context: &Context) -> anyhow::Result<ExitClass> {
+    let host = &context.host;
+    let devices = binding::resolve_all(host, &args.devices)?;
+    if args.dry_run {
+        let steps = binding::plan_bind(host, &devices)?;
+        context.output.emit(&PlanReport::new(steps))?;
+    } else {
+        let outcomes = binding::bind(host, &devices)?.into_iter().map(|outcome| {
+            let group = outcome.group.and_then(|group| host.group(group).ok());
+            let blockers = group.map(|group| group.blockers()).unwrap_or_default();
+            (outcome, blockers)
+        });
+        context.output.emit(&BindingReport::new(outcomes))?;
+    }
+    Ok(ExitClass::Done)
+}
