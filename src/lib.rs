@@ -1,6 +1,6 @@
 //! VFIO and IOMMU work on real hosts: bind devices, map memory into their IOVA space, prove by DMA what they reach.
 //!
-//! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`], [`engine`],
+//! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`], [`session`], [`engine`],
 //! [`device`], [`iommu`], [`host`], and the value [`types`].
 
 //! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`] and [`bench`], [`engine`],
@@ -16,5 +16,6 @@ pub mod engine;
 pub mod host;
 pub mod iommu;
 pub mod report;
+pub mod session;
 pub mod sys;
 pub mod types;

@@ -9,14 +9,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "cli", "report", "checks", "bench", "engine", "device", "iommu", "binding", "host",
-            "types",
+            "cli", "report", "checks", "bench", "session", "engine", "device", "iommu", "binding",
+            "host", "types",
         ],
     ),
     ("cli", &["types"]),
-    ("report", &["checks", "bench", "binding", "host", "types"]),
+    (
+        "report",
+        &["checks", "bench", "session", "binding", "host", "types"],
+    ),
     ("checks", &["engine", "device", "iommu", "host", "types"]),
     ("bench", &["engine", "device", "iommu", "host", "types"]),
+    ("session", &["engine", "device", "iommu", "sys", "types"]),
     ("engine", &["device", "iommu", "types"]),
     ("device", &["iommu", "sys", "types"]),
     ("iommu", &["sys", "types"]),

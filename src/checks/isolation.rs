@@ -60,7 +60,9 @@ fn unmapped(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
         ))
         .classed(Blocking::NotBlocked));
     }
-    let faults = log.and_then(|()| rig.observer.log_since_mark()).map(faults);
+    let faults = log
+        .and_then(|()| rig.observer.log_since_mark())
+        .map(fault_lines);
     let (blocking, how, lines) = match faults {
         Ok(lines) if lines.is_empty() => (Blocking::BlockedUnreported, String::new(), lines),
         Ok(lines) => (Blocking::BlockedAndReported, String::new(), lines),
@@ -92,8 +94,9 @@ fn attempt(result: Result<(), Problem>) -> Result<Option<String>, Problem> {
     }
 }
 
-/// The lines in which an IOMMU driver reports a fault.
-fn faults(lines: Vec<String>) -> Vec<String> {
+/// The lines of the kernel's log in which an IOMMU driver reports a fault.
+#[must_use]
+pub fn fault_lines(lines: Vec<String>) -> Vec<String> {
     let is_fault = |line: &String| {
         ["DMAR: [DMA", "IO_PAGE_FAULT", "virtio_iommu", "arm-smmu-v3"]
             .iter()

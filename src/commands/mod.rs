@@ -3,12 +3,20 @@
 mod bench;
 mod bind;
 mod completions;
+mod dma;
+mod dump;
 mod failure;
+mod fill;
+mod hold;
+mod holder;
 mod interrupt;
 mod list;
+mod map;
+mod maps;
 mod target;
 mod test;
 mod unbind;
+mod unmap;
 
 pub use failure::{Failure, class_of};
 
@@ -35,6 +43,13 @@ pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
         Command::List(args) => list::run(args, context),
         Command::Bind(args) => bind::run(args, context),
         Command::Unbind(args) => unbind::run(args, context),
+        Command::Hold(args) => hold::run(args, context),
+        Command::Map(args) => map::run(args, context),
+        Command::Unmap(args) => unmap::run(args, context),
+        Command::Maps(args) => maps::run(args, context),
+        Command::Dump(args) => dump::run(args, context),
+        Command::Fill(args) => fill::run(args, context),
+        Command::Dma(args) => dma::run(args, context),
         Command::Test(args) => test::run(args, context),
         Command::Bench(args) => bench::run(args, context),
         Command::Completions(args) => completions::run(args, context),

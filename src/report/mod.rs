@@ -3,17 +3,23 @@
 mod bench;
 mod binding;
 mod checks;
+mod dma;
 mod duration;
 mod error;
+mod hexdump;
 mod list;
+mod mapping;
 mod progress;
 mod style;
 
 pub use bench::BenchReport;
 pub use binding::{BindingReport, PlanReport};
 pub use checks::{CheckList, DeviceReport, Subject, TestReport, outcome_text};
+pub use dma::{DmaReport, DmaVerdict};
 pub use error::ErrorReport;
+pub use hexdump::HexDump;
 pub use list::ListReport;
+pub use mapping::{BytesReport, MapReport, MapsReport, UnmapReport};
 pub use progress::Progress;
 pub use style::Style;
 
