@@ -74,9 +74,8 @@ fn damaged_files_never_bring_the_program_down() {
                         status.is_some_and(|status| status <= 3) && !message.contains("panicked"),
                         "{command} {device} with {kind} {how}: {status:?} {message}"
                     );
-                    assert_eq!(
-                        status == Some(0),
-                        message.is_empty(),
+                    assert!(
+                        status == Some(0) || !message.is_empty(),
                         "{kind} {how}: {output:?}"
                     );
                 }
