@@ -24,7 +24,7 @@ pub fn run(args: &HoldArgs, context: &Context) -> anyhow::Result<ExitClass> {
         Held::Ended(End::Unmapped | End::Signal(_)) => Ok(ExitClass::Done),
         Held::Joined(holder) => {
             let pid = holder.hello().pid;
-            log::warn!(
+            log::info!(
                 "the group is held already: joined process {pid}, which holds the devices from now on"
             );
             Ok(ExitClass::Done)

@@ -41,7 +41,8 @@ pub fn to_the_end(client: &mut Client, iova: Iova) -> anyhow::Result<Size> {
     let around = client.mappings(iova, |_| std::mem::take(&mut first))?;
     let mapping = around.first().filter(|mapping| mapping.iova <= iova);
     mapping
-        .and_then(|mapping| Size::new(mapping.range().last().0 - iova.0 + 1))
+        .and_then(|mapping| mapping.size.checked_sub(iova.0 - mapping.iova.0))
+        .and_then(Size::new)
         .ok_or_else(|| {
             Failure::new(ExitClass::Usage, format!("nothing is mapped at {iova}")).into()
         })

@@ -29,7 +29,11 @@ pub fn run(args: &MapArgs, context: &Context) -> anyhow::Result<ExitClass> {
             Ok(ExitClass::Done)
         }
         Ok(_) => Err(client.strange().into()),
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            // A holder that has nothing else ends: then the device is as it was when this returns.
+            client.wait_for_end()?;
+            Err(error.into())
+        }
     }
 }
 

@@ -32,8 +32,7 @@ pub fn run(args: &UnmapArgs, context: &Context) -> anyhow::Result<ExitClass> {
     else {
         return Err(client.strange().into());
     };
-    let ends = left == 0 && client.hello().until_unmapped;
-    if ends {
+    if left == 0 {
         client.wait_for_end()?;
     }
     let report = UnmapReport::new(device.bdf, count, bytes, left);

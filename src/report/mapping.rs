@@ -185,7 +185,9 @@ impl MapsReport {
             backend: holder.backend,
             devices: holder.devices.clone(),
             until_unmapped: holder.until_unmapped,
-            pinned_bytes: mappings.iter().map(|mapping| mapping.size).sum(),
+            pinned_bytes: mappings
+                .iter()
+                .fold(0, |sum, mapping| sum.saturating_add(mapping.size)),
             mappings: mappings.into_iter().map(Mapping::new).collect(),
         });
     }

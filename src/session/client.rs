@@ -53,15 +53,14 @@ impl Client {
                 return Ok(Some(client));
             }
         }
-        let of_root = Folder::of_root();
-        if !geteuid().is_root() && of_root.socket(group).exists() {
-            return Err(SessionError::HeldByOther {
+        match Folder::socket_of_root(group) {
+            Some(socket) if !geteuid().is_root() => Err(SessionError::HeldByOther {
                 group,
                 owner: "root".to_owned(),
-                socket: of_root.socket(group),
-            });
+                socket,
+            }),
+            _ => Ok(None),
         }
-        Ok(None)
     }
 
     /// Connects to all holders that this user may ask, each once.
@@ -83,7 +82,7 @@ impl Client {
         Ok(clients)
     }
 
-    fn in_folder(folder: &Folder, group: GroupId) -> Result<Option<Self>, SessionError> {
+    pub(super) fn in_folder(folder: &Folder, group: GroupId) -> Result<Option<Self>, SessionError> {
         match folder.connect(group)? {
             Some(stream) => Self::greet(folder, group, stream),
             None => Ok(None),
@@ -297,7 +296,36 @@ fn parse(group: GroupId, line: &[u8]) -> Result<Reply, SessionError> {
             ),
         });
     }
-    Ok(reply.reply)
+    Ok(plain(reply.reply))
+}
+
+/// Without control characters, which would do things to a terminal: root's commands show what other users' processes say.
+fn plain(mut reply: Reply) -> Reply {
+    let clean = |text: &mut String| {
+        if text.contains(char::is_control) {
+            *text = text.replace(char::is_control, "\u{fffd}");
+        }
+    };
+    let clean_mapping = |mapping: &mut MappingInfo| {
+        clean(&mut mapping.pages);
+        let path = mapping.file.as_mut().map(|file| &mut file.path);
+        mapping.name.iter_mut().chain(path).for_each(clean);
+    };
+    match &mut reply {
+        Reply::Answer(Answer::Mappings { mappings, .. }) => {
+            mappings.iter_mut().for_each(clean_mapping);
+        }
+        Reply::Answer(Answer::Mapped(mapping)) => clean_mapping(mapping),
+        Reply::Error(failure) => {
+            let mut next = Some(failure);
+            while let Some(failure) = next {
+                clean(&mut failure.message);
+                next = failure.source.as_deref_mut();
+            }
+        }
+        _ => {}
+    }
+    reply
 }
 
 fn strange(group: GroupId) -> SessionError {

@@ -262,3 +262,66 @@ fn parse(line: &[u8]) -> Result<Request, String> {
         .map(|line: RequestLine| line.request)
         .map_err(malformed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(now: Instant) -> (Connection, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let hello = Reply::Error(Failure::usage("hello"));
+        let mut connection = Connection::new(ours, hello, now).unwrap();
+        assert!(matches!(connection.flush(now), Event::None));
+        (connection, theirs)
+    }
+
+    #[test]
+    fn a_request_has_its_time_however_it_trickles() {
+        let now = Instant::now();
+        let (mut connection, mut client) = pair(now);
+        assert_eq!(connection.deadline(), Some(now + IDLE));
+        let begun = now + Duration::from_secs(1);
+        for delay in 0..5 {
+            client.write_all(b"{").unwrap();
+            let event = connection.serve(PollFlags::POLLIN, begun + Duration::from_secs(delay));
+            assert!(matches!(event, Event::None));
+            assert_eq!(connection.deadline(), Some(begun + STALL));
+        }
+    }
+
+    #[test]
+    fn an_answer_has_its_time_and_nothing_is_read_before_it_is_taken() {
+        let now = Instant::now();
+        let (mut connection, mut client) = pair(now);
+        let request = b"{\"version\":1,\"request\":{\"mappings\":{\"from\":\"0x0\"}}}\n";
+        client.write_all(request).unwrap();
+        let event = connection.serve(PollFlags::POLLIN, now);
+        assert!(matches!(
+            event,
+            Event::Request(Request::Mappings { .. }, None)
+        ));
+        assert_eq!(connection.deadline(), None);
+        assert_eq!(connection.interest(), PollFlags::empty());
+
+        let large = Failure::usage("x".repeat(LARGEST_ANSWER / 2));
+        connection.reply(Reply::Error(large), now);
+        assert!(matches!(connection.flush(now), Event::None));
+        assert_eq!(connection.deadline(), Some(now + STALL));
+        assert_eq!(connection.interest(), PollFlags::POLLOUT);
+    }
+
+    #[test]
+    fn a_client_that_sends_no_more_is_not_active_and_may_wait() {
+        let now = Instant::now();
+        let (mut connection, client) = pair(now);
+        assert!(connection.is_active());
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(matches!(
+            connection.serve(PollFlags::POLLIN, now),
+            Event::None
+        ));
+        assert!(!connection.is_active());
+        assert_eq!(connection.deadline(), None);
+        assert_eq!(connection.interest(), PollFlags::empty());
+    }
+}

@@ -74,12 +74,25 @@ impl Folder {
         Ok(folders)
     }
 
-    /// Root's folder, for telling an ordinary user that root holds a group.
-    pub(super) fn of_root() -> Self {
-        Self {
+    /// The socket of root's holder of a group, for telling an ordinary user about it; `None` if there is none.
+    pub(super) fn socket_of_root(group: GroupId) -> Option<PathBuf> {
+        let of_root = Self {
             path: PathBuf::from(OF_ROOT),
             owner: 0,
-        }
+        };
+        let socket = of_root.socket(group);
+        // The socket may be stale, and only root can try it; but the kernel lists those in use to everyone.
+        let in_use = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+        let name = socket.to_string_lossy();
+        let listens = in_use.lines().any(|line| line.ends_with(name.as_ref()));
+        listens.then_some(socket)
+    }
+
+    /// A folder for tests.
+    #[cfg(test)]
+    pub(super) fn at(path: PathBuf) -> Self {
+        let owner = geteuid().as_raw();
+        Self { path, owner }
     }
 
     /// The user whose holders listen here.
@@ -197,7 +210,7 @@ impl Folder {
 
     /// Only one process at a time may look for stale sockets and replace them.
     fn lock(&self) -> Result<Flock<File>, SessionError> {
-        let path = self.path.join("lock");
+        let path = self.path.join("sockets.lock");
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -279,10 +292,7 @@ mod tests {
     const GROUP: GroupId = GroupId(7);
 
     fn folder(root: &tempfile::TempDir) -> Folder {
-        Folder {
-            path: root.path().join("sockets"),
-            owner: geteuid().as_raw(),
-        }
+        Folder::at(root.path().join("sockets"))
     }
 
     #[test]
@@ -329,10 +339,7 @@ mod tests {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o775)).unwrap();
         assert!(matches!(folder.groups(), Err(SessionError::Unsafe { .. })));
 
-        let link = Folder {
-            path: root.path().join("link"),
-            owner: folder.owner,
-        };
+        let link = Folder::at(root.path().join("link"));
         std::os::unix::fs::symlink(folder.path(), link.path()).unwrap();
         assert!(matches!(link.prepare(), Err(SessionError::Unsafe { .. })));
     }

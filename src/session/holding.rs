@@ -12,7 +12,8 @@ use super::device::HeldDevice;
 use super::mappings::Mappings;
 use super::memory::{self, HeldMemory};
 use super::protocol::{
-    Answer, Extent, Hello, LARGEST_PIECE, LONGEST_NAME, MapRequest, Pages, Request, Selection,
+    Answer, Extent, Hello, LARGEST_PIECE, LONGEST_NAME, LONGEST_PATH, MapRequest, Pages, Request,
+    Selection,
 };
 use super::{Bytes, Failure};
 use crate::iommu::{AddressSpace, IovaAllocator, IovaError, PageKind, alignment};
@@ -414,6 +415,10 @@ impl MapRequest {
         }
         if let Some(file) = &self.file {
             multiple("offset in the file", file.offset, page)?;
+            if file.path.len() > LONGEST_PATH {
+                let message = format!("a path has at most {LONGEST_PATH} bytes");
+                return Err(Failure::usage(message));
+            }
         }
         match &self.name {
             Some(name) => check_name(name),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::Failure;
-use super::protocol::{Extent, LARGEST_LISTING, MappingInfo, Selection};
+use super::protocol::{Extent, LARGEST_ANSWER, LARGEST_LISTING, MappingInfo, Selection};
 use crate::types::{Iova, IovaRange};
 
 /// Mappings, and with each what belongs to it.
@@ -144,9 +144,16 @@ impl<M> Mappings<M> {
     /// The mappings that end at `from` or after it, and where to go on.
     pub(super) fn listing(&self, from: Iova) -> (Vec<MappingInfo>, Option<Iova>) {
         let first = self.around(from).map_or(from, |info| info.iova);
-        let mut rest = self.by_iova.range(first..).map(|(_, (info, _))| info);
-        let page = rest.by_ref().take(LARGEST_LISTING).cloned().collect();
-        (page, rest.next().map(|info| info.iova))
+        let mut page: Vec<MappingInfo> = Vec::new();
+        let mut bytes = 0;
+        for (_, (info, _)) in self.by_iova.range(first..) {
+            bytes += longest_form(info);
+            if page.len() == LARGEST_LISTING || bytes > LARGEST_ANSWER - ENVELOPE {
+                return (page, Some(info.iova));
+            }
+            page.push(info.clone());
+        }
+        (page, None)
     }
 
     /// The bytes of a range, in the order of their IOVAs, as far as they are mapped.
@@ -174,6 +181,15 @@ impl<M> Mappings<M> {
         };
         (extent, pieces)
     }
+}
+
+/// The bytes of an answer beside the mappings in it, amply.
+const ENVELOPE: usize = 4 << 10;
+
+/// The most bytes that a mapping may take as JSON: its numbers and names of fields, and each byte of a path escaped (`\\u0000`).
+fn longest_form(info: &MappingInfo) -> usize {
+    let path = info.file.as_ref().map_or(0, |file| file.path.len());
+    512 + 6 * path
 }
 
 fn in_part(whole: &MappingInfo, what: &str) -> Failure {

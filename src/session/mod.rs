@@ -50,6 +50,8 @@ mod client;
 mod connection;
 mod device;
 mod error;
+#[cfg(test)]
+mod fakes;
 mod folder;
 mod holding;
 mod mappings;
@@ -58,6 +60,8 @@ pub mod protocol;
 mod ready;
 mod server;
 mod start;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 pub use bytes::Bytes;

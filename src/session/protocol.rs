@@ -23,6 +23,9 @@ pub const LARGEST_LISTING: usize = 1000;
 /// The most bytes of a name for a mapping.
 pub const LONGEST_NAME: usize = 64;
 
+/// The most bytes of a file's path (PATH_MAX of linux/limits.h).
+pub const LONGEST_PATH: usize = 4096;
+
 /// A line from client to holder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -134,7 +134,7 @@ impl Server {
             for (source, ready) in self.wait()? {
                 self.handle(source, ready);
             }
-            self.drop_late_clients();
+            self.leave_clients();
         };
         match end {
             End::Unmapped => log::info!("nothing is mapped any more"),
@@ -340,7 +340,6 @@ impl Server {
     }
 
     fn reply(&mut self, id: u64, result: Result<Answer, Failure>) {
-        let mapped = matches!(result, Ok(Answer::Mapped(_)));
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
@@ -354,14 +353,14 @@ impl Server {
         );
         let event = client.flush(now);
         self.react(id, event);
-        if mapped {
-            // Those who wait for the end would wait in vain.
-            self.clients.retain(|_, client| client.is_active());
-        }
     }
 
-    fn drop_late_clients(&mut self) {
+    /// Leaves clients that take too long, and those that wait for an end which does not come.
+    fn leave_clients(&mut self) {
         let now = Instant::now();
+        if !self.until_unmapped || !self.holding.is_empty() {
+            self.clients.retain(|_, client| client.is_active());
+        }
         self.clients
             .retain(|_, client| client.deadline().is_none_or(|deadline| now < deadline));
     }

@@ -90,6 +90,8 @@ pub fn hold(nodes: &[VfioNode], options: &HoldOptions) -> Result<Held, SessionEr
     if let Some(to) = &options.report_to {
         report(to, &StartReport::Ready);
     }
+    let names: Vec<_> = nodes.iter().map(|node| node.bdf.to_string()).collect();
+    log::info!("holding {}", names.join(", "));
     notify("READY=1");
     let end = server.run()?;
     Ok(Held::Ended(end))
