@@ -146,14 +146,14 @@ impl Holding {
     pub(super) fn let_go(&mut self, bdf: Bdf) {
         if let Some(device) = self.devices.remove(&bdf) {
             device.stop.store(true, Ordering::Relaxed);
-            device.quiesce();
+            device.device.quiesce();
         }
     }
 
     /// Ends it all, in the order that leaves no device with memory which is not its own any more.
     pub(super) fn release(self) {
         for device in self.devices.values() {
-            device.quiesce();
+            device.device.quiesce();
         }
         if let Err(error) = self.space.unmap_all() {
             log::warn!("{error}");

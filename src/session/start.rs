@@ -7,6 +7,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::unistd::{geteuid, setsid};
 
@@ -22,6 +24,12 @@ const SYSTEMD: &str = "/run/systemd/system";
 
 /// How many times a command looks for a holder that others start and end at the same time.
 const TRIES: usize = 10;
+
+/// How long the kernel may take to close the devices of a killed process: a reset each, and unpinning all that was mapped.
+const LAST_BREATH: Duration = Duration::from_secs(10);
+
+/// How often it is looked at meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How a holder is to be.
 #[derive(Debug, Clone)]
@@ -81,12 +89,8 @@ pub fn hold(nodes: &[VfioNode], options: &HoldOptions) -> Result<Held, SessionEr
             });
         }
     };
-    let holding = (|| {
-        let choice = iommu::choose(options.backend, first)?;
-        log::info!("{}: {} ({})", first.bdf, choice.backend, choice.reason);
-        Holding::new(iommu::open(choice.backend)?, nodes)
-    })();
-    let server = Server::new(holding?, claim, signals, options.until_unmapped)?;
+    let holding = open(first, nodes, options.backend, claim.was_stale())?;
+    let server = Server::new(holding, claim, signals, options.until_unmapped)?;
     if let Some(to) = &options.report_to {
         report(to, &StartReport::Ready);
     }
@@ -95,6 +99,37 @@ pub fn hold(nodes: &[VfioNode], options: &HoldOptions) -> Result<Held, SessionEr
     notify("READY=1");
     let end = server.run()?;
     Ok(Held::Ended(end))
+}
+
+/// Opens the devices in a new address space.
+///
+/// The kernel closes the sockets of a killed process before its devices, and lets no one wait for these: where the process before
+/// was killed, devices that are in use are tried again for a while.
+fn open(
+    first: &VfioNode,
+    nodes: &[VfioNode],
+    backend: BackendChoice,
+    was_killed: bool,
+) -> Result<Holding, Failure> {
+    let attempt = || {
+        let choice = iommu::choose(backend, first)?;
+        log::info!("{}: {} ({})", first.bdf, choice.backend, choice.reason);
+        Holding::new(iommu::open(choice.backend)?, nodes)
+    };
+    let begin = Instant::now();
+    loop {
+        match attempt() {
+            Err(failure)
+                if was_killed
+                    && failure.class == ExitClass::Refused
+                    && begin.elapsed() < LAST_BREATH =>
+            {
+                log::info!("the process before was killed and may still be closing: {failure}");
+                thread::sleep(LOOK_AGAIN);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Has a holder take in all devices that it does not have yet.

@@ -4,6 +4,7 @@
 //! as with every Rust test.
 
 mod binding;
+mod holding;
 mod measuring;
 mod proof;
 mod refusals;
@@ -35,6 +36,7 @@ fn main() {
         binding::trials(),
         refusals::trials(),
         measuring::trials(),
+        holding::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }
