@@ -3,8 +3,8 @@
 //! Layers, each importing only from those below it: [`cli`] and [`commands`], [`report`], [`binding`], [`host`], [`sys`], and the value [`types`].
 
 pub mod bench;
-pub mod checks;
 pub mod binding;
+pub mod checks;
 pub mod cli;
 pub mod commands;
 pub mod device;

@@ -1,10 +1,10 @@
 //! Errors become exit statuses here and nowhere else.
 
 use crate::bench::BenchError;
+use crate::binding::BindingError;
 use crate::checks::Problem;
 use crate::device::DeviceError;
 use crate::engine::EngineError;
-use crate::binding::BindingError;
 use crate::host::HostError;
 use crate::iommu::IommuError;
 use crate::types::ExitClass;
@@ -39,9 +39,6 @@ pub fn class_of(error: &anyhow::Error) -> ExitClass {
             .or_else(|| cause.downcast_ref().map(EngineError::class))
             .or_else(|| cause.downcast_ref().map(Problem::class))
             .or_else(|| cause.downcast_ref().map(BenchError::class))
-        let failure = cause.downcast_ref().map(|e: &Failure| e.class);
-        failure
-            .or_else(|| cause.downcast_ref().map(HostError::class))
             .or_else(|| cause.downcast_ref().map(BindingError::class))
     };
     error.chain().find_map(known).unwrap_or(ExitClass::Failed)

@@ -1,6 +1,7 @@
 //! The devices that a command opens through VFIO.
 
 use super::Failure;
+use crate::binding;
 use crate::host::{Host, PciDevice, is_vfio_driver};
 use crate::types::{DeviceName, ExitClass, VfioNode};
 
@@ -12,39 +13,34 @@ pub struct Target {
     pub node: VfioNode,
 }
 
-/// All devices that the names mean, each on a VFIO driver; of a group, all but its bridges.
+/// All devices that the names mean, each on a VFIO driver.
 ///
 /// # Errors
 /// A name means no device, there is no IOMMU, or a device is on another driver. Nothing was opened yet.
 pub fn targets(host: &Host, names: &[DeviceName]) -> anyhow::Result<Vec<Target>> {
-    let mut devices: Vec<PciDevice> = Vec::new();
-    for name in names {
-        let mut named = host.resolve(name)?;
-        if named.len() > 1 {
-            named.retain(|device| !device.is_bridge());
-        }
-        named.retain(|device| devices.iter().all(|known| known.bdf != device.bdf));
-        devices.extend(named);
-    }
-    if !host.is_live() {
-        return Err(Failure::new(
-            ExitClass::Usage,
-            "a captured host (--sysroot) can be looked at, but none of its devices can be opened",
-        )
-        .into());
-    }
-    host.require_iommu()?;
-    devices
-        .into_iter()
-        .map(|device| Ok(target(host, device)?))
-        .collect()
+    let devices = binding::resolve_all(host, names)?;
+    require_live_iommu(host)?;
+    let target = |device| Ok(target(host, device)?);
+    devices.into_iter().map(target).collect()
 }
 
-/// The one device that a name means, as for [`targets`].
+/// The one device that a name means, on a VFIO driver.
+///
+/// # Errors
+/// As for [`targets`]; a group of several devices is ambiguous.
 pub fn target_of(host: &Host, name: &DeviceName) -> anyhow::Result<Target> {
-    host.resolve_one(name)?;
-    let mut targets = targets(host, std::slice::from_ref(name))?;
-    Ok(targets.remove(0))
+    let device = binding::resolve_one(host, name)?;
+    require_live_iommu(host)?;
+    Ok(target(host, device)?)
+}
+
+fn require_live_iommu(host: &Host) -> anyhow::Result<()> {
+    if !host.is_live() {
+        let message =
+            "a captured host (--sysroot) can be looked at, but none of its devices can be opened";
+        return Err(Failure::new(ExitClass::Usage, message).into());
+    }
+    Ok(host.require_iommu()?)
 }
 
 fn target(host: &Host, device: PciDevice) -> Result<Target, Failure> {

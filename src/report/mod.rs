@@ -1,17 +1,17 @@
 //! Results turned into what a person or a script reads: text or one JSON document on standard output.
 
 mod bench;
+mod binding;
 mod checks;
 mod duration;
-mod binding;
 mod error;
 mod list;
 mod progress;
 mod style;
 
 pub use bench::BenchReport;
-pub use checks::{CheckList, DeviceReport, Subject, TestReport, outcome_text};
 pub use binding::{BindingReport, PlanReport};
+pub use checks::{CheckList, DeviceReport, Subject, TestReport, outcome_text};
 pub use error::ErrorReport;
 pub use list::ListReport;
 pub use progress::Progress;
