@@ -85,12 +85,14 @@ fn alignment(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
 
 fn page_crossing(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     let (page, largest) = (rig.page(), rig.largest_transfer());
+    // Across the boundary by little on both ends, then the source, the destination, and both by much.
+    // None starts at the last byte of a page: QEMU's virtio-iommu (seen with 11.1) looks that address up together with the
+    // next one and may take the next page's translation, so the byte would be one of memory that is not ours.
     let cases = vec![
-        // One byte on each side of the boundary; then the source, the destination, and both far across it.
         Case {
-            source: page - 1,
-            destination: page - 1,
-            size: 2,
+            source: page - 3,
+            destination: page - 2,
+            size: 5,
         },
         Case {
             source: page - largest / 2,
@@ -103,8 +105,8 @@ fn page_crossing(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
             size: largest,
         },
         Case {
-            source: page - 1,
-            destination: page - largest + 1,
+            source: page - 5,
+            destination: page - largest + 7,
             size: largest,
         },
     ];

@@ -1,10 +1,14 @@
 //! Where in the IOVA space the test mappings go.
 
+use super::Problem;
 use crate::iommu::{IovaAllocator, IovaError};
 use crate::types::{Iova, IovaRange};
 
 /// What the checks need at most for their mappings.
 const ROOM: u64 = 16 << 20;
+
+/// The smallest page of any IOMMU.
+const PAGE: u64 = 4096;
 
 /// Gives out IOVAs for test mappings; none twice, so nothing about them can be cached in the IOMMU.
 ///
@@ -25,7 +29,7 @@ impl Placement {
         reach: Iova,
         physical_top: Option<u64>,
         chosen: Option<Iova>,
-    ) -> Result<Self, IovaError> {
+    ) -> Result<Self, Problem> {
         let clipped: Vec<IovaRange> = usable
             .iter()
             .filter_map(|range| IovaRange::from_ends(range.start(), range.last().min(reach)))
@@ -34,11 +38,13 @@ impl Placement {
         let top = physical_top
             .and_then(|top| top.checked_next_multiple_of(1 << 30))
             .map(Iova);
-        let mut room_from = |lowest| iovas.allocate_above(lowest, ROOM, 1);
-        let room = match (chosen, top) {
-            (Some(chosen), _) => Some((chosen, room_from(chosen)?)),
-            (None, Some(top)) => room_from(top).ok().map(|room| (top, room)),
-            (None, None) => None,
+        let mut room_from = |lowest| match iovas.allocate_above(lowest, ROOM, PAGE) {
+            Ok(room) => Ok((lowest, room)),
+            Err(source) => Err(Problem::NoRoom { lowest, source }),
+        };
+        let room = match chosen {
+            Some(chosen) => Some(room_from(chosen)?),
+            None => top.and_then(|top| room_from(top).ok()),
         };
         let lowest = room.map(|(lowest, room)| {
             iovas.free(room);
