@@ -84,7 +84,8 @@ fn places(rig: &mut Rig<'_>) -> Result<Result<Places, String>, Problem> {
         }
     }
     Ok(Err(
-        "no page of ours has a physical address that is usable as an IOVA".to_owned(),
+        "no page of ours has a physical address that the device reaches for certain as an IOVA"
+            .to_owned(),
     ))
 }
 
