@@ -34,17 +34,19 @@ pub fn resolve(host: &Host, name: &DeviceName) -> Result<Vec<PciDevice>, HostErr
     }
 }
 
-/// The devices that several names mean, each once, by address.
+/// The devices that several names mean, in their order, each once.
 ///
 /// # Errors
 /// As for [`resolve`].
 pub fn resolve_all(host: &Host, names: &[DeviceName]) -> Result<Vec<PciDevice>, HostError> {
-    let mut devices = Vec::new();
+    let mut devices: Vec<PciDevice> = Vec::new();
     for name in names {
-        devices.extend(resolve(host, name)?);
+        for device in resolve(host, name)? {
+            if devices.iter().all(|known| known.bdf != device.bdf) {
+                devices.push(device);
+            }
+        }
     }
-    devices.sort_unstable_by_key(|device| device.bdf);
-    devices.dedup_by_key(|device| device.bdf);
     Ok(devices)
 }
 

@@ -33,10 +33,10 @@ pub struct Context {
 pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
     match &cli.command {
         Command::List(args) => list::run(args, context),
-        Command::Test(args) => test::run(args, context),
-        Command::Bench(args) => bench::run(args, context),
         Command::Bind(args) => bind::run(args, context),
         Command::Unbind(args) => unbind::run(args, context),
+        Command::Test(args) => test::run(args, context),
+        Command::Bench(args) => bench::run(args, context),
         Command::Completions(args) => completions::run(args, context),
     }
 }

@@ -13,34 +13,33 @@ pub struct Target {
     pub node: VfioNode,
 }
 
-/// All devices that the names mean, each on a VFIO driver.
+/// All devices that the names mean, each on a VFIO driver; of a group, all but its bridges.
 ///
 /// # Errors
 /// A name means no device, there is no IOMMU, or a device is on another driver. Nothing was opened yet.
 pub fn targets(host: &Host, names: &[DeviceName]) -> anyhow::Result<Vec<Target>> {
-    let devices = binding::resolve_all(host, names)?;
-    require_live_iommu(host)?;
-    let target = |device| Ok(target(host, device)?);
-    devices.into_iter().map(target).collect()
+    ready(host, binding::resolve_all(host, names)?)
 }
 
-/// The one device that a name means, on a VFIO driver.
-///
-/// # Errors
-/// As for [`targets`]; a group of several devices is ambiguous.
+/// The one device that a name means, as for [`targets`].
 pub fn target_of(host: &Host, name: &DeviceName) -> anyhow::Result<Target> {
     let device = binding::resolve_one(host, name)?;
-    require_live_iommu(host)?;
-    Ok(target(host, device)?)
+    Ok(ready(host, vec![device])?.remove(0))
 }
 
-fn require_live_iommu(host: &Host) -> anyhow::Result<()> {
+fn ready(host: &Host, devices: Vec<PciDevice>) -> anyhow::Result<Vec<Target>> {
     if !host.is_live() {
-        let message =
-            "a captured host (--sysroot) can be looked at, but none of its devices can be opened";
-        return Err(Failure::new(ExitClass::Usage, message).into());
+        return Err(Failure::new(
+            ExitClass::Usage,
+            "a captured host (--sysroot) can be looked at, but none of its devices can be opened",
+        )
+        .into());
     }
-    Ok(host.require_iommu()?)
+    host.require_iommu()?;
+    devices
+        .into_iter()
+        .map(|device| Ok(target(host, device)?))
+        .collect()
 }
 
 fn target(host: &Host, device: PciDevice) -> Result<Target, Failure> {

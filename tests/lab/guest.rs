@@ -11,9 +11,10 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -239,14 +240,16 @@ struct Prepared {
 
 impl Prepared {
     fn new(machine: &Machine, binary: &Path) -> Result<Prepared> {
-        let folder = tempfile::Builder::new()
-            .prefix("iommu-tool-lab-")
-            .tempdir()
-            .context("cannot make a temporary folder")?;
         let busybox = busybox::find()?;
         let qemu = Qemu::find(machine.iommu)?;
-        let kernel = kernel::find(&machine.kernel, folder.path(), &busybox)?;
-        initramfs::write(&folder.path().join(INITRAMFS), &busybox, binary, &kernel)?;
+        let kernel = kernel::find(&machine.kernel, &busybox)?;
+        let folder = tempfile::Builder::new()
+            .prefix("iommu-tool-lab-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir()
+            .context("cannot make a temporary folder")?;
+        let initramfs = folder.path().join(INITRAMFS);
+        initramfs::write(&initramfs, &busybox, binary, &kernel)?;
         let iommu = match machine.iommu {
             Iommu::None => "no IOMMU".to_owned(),
             iommu => format!("IOMMU {iommu}"),
