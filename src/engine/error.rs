@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::device::DeviceError;
 use crate::iommu::{IommuError, IovaError};
-use crate::types::ExitClass;
+use crate::types::{ExitClass, Iova};
 
 /// Why an engine could not transfer.
 #[derive(Debug, thiserror::Error)]
@@ -13,58 +13,131 @@ pub enum EngineError {
     /// The device itself failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// The engine's own memory could not be mapped.
+
+    /// Memory of the engine's own could not be had or mapped.
     #[error(transparent)]
     Memory(#[from] IommuError),
-    /// There is no IOVA for the engine's own memory.
+
+    /// There is no room in the IOVA space for memory of the engine's own.
     #[error(transparent)]
-    Iova(#[from] IovaError),
-    /// Every register reads as all ones.
+    Room(#[from] IovaError),
+
+    /// The device does not say what this driver expects.
     #[error(
-        "the device's registers read as all ones: it was unplugged, powered down, or its bus failed; look in the kernel log"
+        "the device does not answer as {engine}: its identification register reads {found:#x}, not {expected:#x}"
     )]
-    Gone,
-    /// The device did not do in time what it was told.
-    #[error("the device did not {what} within {limit:?}")]
+    Unknown {
+        /// The driver.
+        engine: &'static str,
+        /// What the register reads.
+        found: u64,
+        /// What it should read.
+        expected: u64,
+    },
+
+    /// The device does not answer any more.
+    #[error(
+        "the {engine} device does not answer: its registers read as all ones. It was unplugged, or its link or memory access is off"
+    )]
+    Gone {
+        /// The driver.
+        engine: &'static str,
+    },
+
+    /// The device does not finish.
+    #[error("the {engine} device did not finish {what} within {} s. Reset it, or unplug it", .limit.as_secs_f32())]
     Timeout {
-        /// What it was to do.
-        what: &'static str,
-        /// How long it had.
+        /// The driver.
+        engine: &'static str,
+        /// What was started.
+        what: String,
+        /// How long it was waited for.
         limit: Duration,
     },
-    /// The device stopped on an error of its own.
-    #[error("the device reports that it cannot go on: {0}")]
-    Fatal(&'static str),
-    /// The device gave back an error for a command.
-    #[error("the device answered {command} with status {status:#x}")]
+
+    /// The device gave up.
+    #[error("the {engine} device stopped while it was {what}: {reason}")]
+    Stopped {
+        /// The driver.
+        engine: &'static str,
+        /// What was started.
+        what: String,
+        /// What the device says of it.
+        reason: &'static str,
+    },
+
+    /// The device answered with an error.
+    #[error("the {engine} device failed {what}: status {status:#x}")]
     Status {
-        /// The command.
-        command: &'static str,
-        /// The status as the device wrote it.
+        /// The driver.
+        engine: &'static str,
+        /// What was started.
+        what: String,
+        /// The status, as the device's specification numbers it.
         status: u32,
     },
-    /// The device is not what its identity promises.
-    #[error("the device's {what} reads {found:#x}, which this engine does not know")]
-    Unknown {
-        /// The register or field.
-        what: &'static str,
-        /// Its value.
-        found: u64,
+
+    /// The device gave an answer that makes no sense, so nothing it says can be trusted.
+    #[error("the {engine} device makes no sense: {found}")]
+    Nonsense {
+        /// The driver.
+        engine: &'static str,
+        /// What it gave.
+        found: String,
     },
-    /// The device makes no sense, or lacks what the engine needs.
-    #[error("{0}")]
-    Unusable(String),
-    /// A transfer that the engine cannot do.
-    #[error("{size} bytes at {address} are outside the engine's limits")]
-    Limit {
-        /// The IOVA.
-        address: crate::types::Iova,
-        /// The bytes.
+
+    /// The device, or the way it is set up, lacks what the driver needs.
+    #[error("the {engine} device cannot be used: {missing}")]
+    Unusable {
+        /// The driver.
+        engine: &'static str,
+        /// What is missing, and what to do.
+        missing: String,
+    },
+
+    /// The device cannot be made to read memory and show what it read.
+    #[error("this {engine} device only writes memory: {why}")]
+    OnlyWrites {
+        /// The driver.
+        engine: &'static str,
+        /// Why.
+        why: &'static str,
+    },
+
+    /// More, or less, than the engine moves at once.
+    #[error(
+        "the {engine} device moves {unit} to {max} bytes at once, in multiples of {unit}, not {size}"
+    )]
+    Size {
+        /// The driver.
+        engine: &'static str,
+        /// The bytes asked for.
+        size: usize,
+        /// The unit.
+        unit: usize,
+        /// The most it can.
+        max: usize,
+    },
+
+    /// An address that the device cannot take.
+    #[error("the {engine} device takes addresses that are multiples of {alignment}, not {iova}")]
+    Alignment {
+        /// The driver.
+        engine: &'static str,
+        /// The address.
+        iova: Iova,
+        /// What it must be a multiple of.
+        alignment: usize,
+    },
+
+    /// The transfer would run past the last address.
+    #[error("{size} bytes from {iova} run past the last 64-bit address")]
+    Range {
+        /// Where it would begin.
+        iova: Iova,
+        /// The bytes asked for.
         size: usize,
     },
-    /// The device cannot be made to read memory of the caller's.
-    #[error("this device only writes memory")]
-    NeverReads,
 }
 
 impl EngineError {
@@ -74,9 +147,15 @@ impl EngineError {
         match self {
             Self::Device(error) => error.class(),
             Self::Memory(error) => error.class(),
-            Self::Limit { .. } => ExitClass::Usage,
-            Self::NeverReads => ExitClass::NoVerdict,
-            _ => ExitClass::Failed,
+            Self::Room(error) => error.class(),
+            Self::Size { .. } | Self::Alignment { .. } | Self::Range { .. } => ExitClass::Usage,
+            Self::Unusable { .. } | Self::OnlyWrites { .. } => ExitClass::NoVerdict,
+            Self::Unknown { .. }
+            | Self::Gone { .. }
+            | Self::Timeout { .. }
+            | Self::Stopped { .. }
+            | Self::Status { .. }
+            | Self::Nonsense { .. } => ExitClass::Failed,
         }
     }
 }

@@ -3,13 +3,14 @@
 //! [`ENGINES`] lists the drivers; each knows one kind of device.
 
 mod arena;
+mod edu;
 mod error;
 
 pub use arena::{Arena, DmaPage, Pages, PhysicalAddress};
 pub use error::EngineError;
 
 use crate::device::VfioDevice;
-use crate::types::{Iova, PciId};
+use crate::types::{Iova, IovaRange, PciId};
 
 /// What an engine can transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,37 @@ pub struct EngineLimits {
     pub alignment: usize,
     /// What becomes of bytes that the device reads.
     pub reading: Reading,
+}
+
+impl EngineLimits {
+    /// Refuses a transfer that is outside these limits.
+    fn check(self, engine: &'static str, iova: Iova, size: usize) -> Result<(), EngineError> {
+        let Self {
+            max_size: max,
+            size_unit: unit,
+            alignment,
+            ..
+        } = self;
+        if size == 0 || size > max || size % unit != 0 {
+            return Err(EngineError::Size {
+                engine,
+                size,
+                unit,
+                max,
+            });
+        }
+        if iova.0 % alignment as u64 != 0 {
+            return Err(EngineError::Alignment {
+                engine,
+                iova,
+                alignment,
+            });
+        }
+        match IovaRange::new(iova, size as u64) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(EngineError::Range { iova, size }),
+        }
+    }
 }
 
 /// What becomes of bytes that a device reads from memory.
@@ -119,7 +151,7 @@ pub trait EngineDriver: Sync {
 }
 
 /// All engine drivers.
-pub static ENGINES: &[&dyn EngineDriver] = &[];
+pub static ENGINES: &[&dyn EngineDriver] = &[&edu::EduDriver];
 
 /// The driver for a device with this identity.
 #[must_use]
