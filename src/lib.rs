@@ -11,6 +11,5 @@ pub mod engine;
 pub mod host;
 pub mod iommu;
 pub mod report;
-#[allow(unsafe_code)]
-mod sys;
+pub mod sys;
 pub mod types;
