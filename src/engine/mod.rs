@@ -5,6 +5,7 @@
 mod arena;
 mod edu;
 mod error;
+mod nvme;
 
 pub use arena::{Arena, DmaPage, Pages, PhysicalAddress};
 pub use error::EngineError;
@@ -151,7 +152,7 @@ pub trait EngineDriver: Sync {
 }
 
 /// All engine drivers.
-pub static ENGINES: &[&dyn EngineDriver] = &[&edu::EduDriver];
+pub static ENGINES: &[&dyn EngineDriver] = &[&edu::EduDriver, &nvme::NvmeDriver];
 
 /// The driver for a device with this identity.
 #[must_use]
