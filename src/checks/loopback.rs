@@ -1,11 +1,9 @@
 //! The device reads memory and writes it elsewhere: does each byte arrive where it belongs, and no other byte change?
 
-use std::sync::Arc;
-
+use super::lane::Lane;
 use super::pattern::{Pattern, inverted};
 use super::{Check, Finding, Problem, Rig, Role};
-use crate::iommu::{DmaBuffer, DmaMapping};
-use crate::types::{Iova, Protection};
+use crate::engine::{EngineLimits, Reading};
 
 /// Sizes from one byte to the largest transfer.
 pub(super) const SIZES: Check = Check {
@@ -65,6 +63,9 @@ fn sizes(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     let mut sizes = vec![
         1, 2, 3, 4, 7, 8, 15, 16, 31, 64, 255, 256, 1000, 1024, 2048, 4095,
     ];
+    sizes.push(rig.size_from(1));
+    sizes.sort_unstable();
+    sizes.dedup();
     sizes.retain(|size| *size < largest);
     sizes.push(largest);
     let cases = sizes.into_iter().map(|size| Case {
@@ -76,8 +77,18 @@ fn sizes(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
 }
 
 fn alignment(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
-    let size = rig.largest_transfer().min(257);
-    let offsets = [(1, 0), (0, 1), (2, 3), (5, 7), (63, 65), (127, 129)];
+    let size = rig.size_from(257).min(rig.largest_transfer());
+    let offsets = [
+        (1, 0),
+        (0, 1),
+        (2, 3),
+        (4, 0),
+        (0, 4),
+        (5, 7),
+        (60, 68),
+        (63, 65),
+        (127, 129),
+    ];
     let cases = offsets.into_iter().map(|(source, destination)| Case {
         source,
         destination,
@@ -115,13 +126,18 @@ fn page_crossing(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
 }
 
 fn patterns(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
+    if rig.limits().reading != Reading::Kept {
+        return Ok(Finding::skip(
+            "this device has bytes of its own, and does not keep others",
+        ));
+    }
     let size = rig.largest_transfer();
     let case = Case {
         source: 0,
         destination: 0,
         size,
     };
-    let (source, destination) = lanes(rig, &[0, 1], &[0, 1])?;
+    let (source, destination) = Lane::pair(rig, &[0, 1], &[0, 1])?;
     let seed = rig.seed;
     let patterns = [
         Pattern::WalkingOne,
@@ -131,7 +147,9 @@ fn patterns(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     ];
     for pattern in patterns {
         if let Err(mismatch) = run_loop(rig, &source, &destination, case, pattern)? {
-            return Ok(mismatch.finding(case).with_evidence([format!("pattern: {pattern:?}")]));
+            return Ok(mismatch
+                .finding(case)
+                .with_evidence([format!("pattern: {pattern:?}")]));
         }
     }
     Ok(Finding::pass(format!(
@@ -142,9 +160,9 @@ fn patterns(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
 
 fn scattered(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     // Neither order has two pages that follow each other in memory.
-    let (source, destination) = lanes(rig, &[3, 0, 5, 1, 4, 2], &[2, 5, 0, 4, 1, 3])?;
+    let (source, destination) = Lane::pair(rig, &[3, 0, 5, 1, 4, 2], &[2, 5, 0, 4, 1, 3])?;
     let (page, size) = (rig.page(), rig.largest_transfer());
-    let boundaries = (1..source.pages.len()).map(|at| Case {
+    let boundaries = (1..source.pages()).map(|at| Case {
         source: at * page - size / 2,
         destination: at * page - size / 2,
         size,
@@ -162,7 +180,7 @@ fn scattered(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
 
 /// Loops between two ranges of two pages each, in the order of memory.
 fn in_order(rig: &mut Rig<'_>, cases: Vec<Case>, pattern: Pattern) -> Result<Finding, Problem> {
-    let (source, destination) = lanes(rig, &[0, 1], &[0, 1])?;
+    let (source, destination) = Lane::pair(rig, &[0, 1], &[0, 1])?;
     let sizes = cases.iter().map(|case| case.size);
     let described = match (sizes.clone().min(), sizes.max()) {
         (Some(least), Some(most)) if least < most => format!("of {least} to {most} bytes"),
@@ -181,15 +199,18 @@ fn loops(
     pattern: Pattern,
     described: &str,
 ) -> Result<Finding, Problem> {
-    let alignment = rig.alignment();
+    let EngineLimits {
+        alignment,
+        size_unit,
+        ..
+    } = rig.limits();
     cases.retain(|case| {
-        [case.source, case.destination, case.size]
-            .iter()
-            .all(|value| value % alignment == 0)
+        let addresses = [case.source, case.destination];
+        addresses.iter().all(|address| address % alignment == 0) && case.size % size_unit == 0
     });
     if cases.is_empty() {
         return Ok(Finding::skip(format!(
-            "the engine transfers only multiples of {alignment} bytes"
+            "the engine transfers only multiples of {size_unit} bytes at multiples of {alignment}"
         )));
     }
     for case in &cases {
@@ -201,92 +222,6 @@ fn loops(
         "{} loops {described} came back right, nothing around them changed",
         cases.len()
     )))
-}
-
-/// Memory and the range of IOVAs at which the device sees it: page `n` of the range is page `pages[n]` of the memory.
-pub(super) struct Lane {
-    pub(super) memory: Arc<DmaBuffer>,
-    pages: Vec<usize>,
-    page: usize,
-    start: Iova,
-    mappings: Vec<DmaMapping>,
-}
-
-impl Lane {
-    /// Maps each page of new memory on its own, in the given order.
-    pub(super) fn new(
-        rig: &mut Rig<'_>,
-        pages: &[usize],
-        protection: Protection,
-    ) -> Result<Self, Problem> {
-        let page = rig.page();
-        let memory = rig.memory(pages.len())?;
-        let start = rig.iovas(pages.len())?.start();
-        let map = |(at, from): (usize, &usize)| {
-            let iova = Iova(start.0 + (at * page) as u64);
-            DmaMapping::new(
-                &rig.space,
-                &memory,
-                from * page..(from + 1) * page,
-                iova,
-                protection,
-            )
-        };
-        let mappings = pages.iter().enumerate().map(map).collect::<Result<_, _>>()?;
-        Ok(Self {
-            memory,
-            pages: pages.to_vec(),
-            page,
-            start,
-            mappings,
-        })
-    }
-
-    /// The IOVA of a byte.
-    pub(super) fn iova(&self, offset: usize) -> Iova {
-        Iova(self.start.0 + offset as u64)
-    }
-
-    /// All bytes, in the order in which the device sees them.
-    pub(super) fn contents(&self) -> Vec<u8> {
-        let mut bytes = vec![0; self.pages.len() * self.page];
-        for (chunk, from) in bytes.chunks_mut(self.page).zip(&self.pages) {
-            self.memory.read(from * self.page, chunk);
-        }
-        bytes
-    }
-
-    /// Sets all bytes, in the order in which the device sees them.
-    pub(super) fn set_contents(&self, bytes: &[u8]) {
-        for (chunk, from) in bytes.chunks(self.page).zip(&self.pages) {
-            self.memory.write(from * self.page, chunk);
-        }
-    }
-
-    /// Unmaps all of it; the memory stays, and can be looked at.
-    pub(super) fn unmap(&mut self) -> Result<(), Problem> {
-        for mapping in self.mappings.drain(..) {
-            mapping.unmap()?;
-        }
-        Ok(())
-    }
-
-    fn size(&self) -> usize {
-        self.pages.len() * self.page
-    }
-}
-
-/// A source that the device may only read, and a destination that it may write.
-pub(super) fn lanes(
-    rig: &mut Rig<'_>,
-    source: &[usize],
-    destination: &[usize],
-) -> Result<(Lane, Lane), Problem> {
-    Ok((
-        Lane::new(rig, source, Protection::Read)?,
-        // Not write-only: that is not portable between IOMMUs.
-        Lane::new(rig, destination, Protection::ReadWrite)?,
-    ))
 }
 
 /// The first byte that is not what it should be.
@@ -323,7 +258,8 @@ fn run_loop(
     case: Case,
     pattern: Pattern,
 ) -> Result<Result<(), Mismatch>, Problem> {
-    let payload = pattern.bytes(case.size, rig.next_turn());
+    let wanted = pattern.bytes(case.size, rig.next_turn());
+    let payload = rig.payload(&wanted);
     // The two ranges start different in every byte, so each byte that is not copied, and each that is copied
     // without having been asked for, shows.
     let filling = Pattern::Counter.bytes(source.size().max(destination.size()), rig.next_turn());
@@ -331,15 +267,26 @@ fn run_loop(
     sent[case.source..case.source + case.size].copy_from_slice(&payload);
     let mut expected = inverted(&filling[..destination.size()]);
     expected[case.destination..case.destination + case.size].copy_from_slice(&inverted(&payload));
-    source.set_contents(&sent);
-    destination.set_contents(&expected);
+    source.write(&sent);
+    destination.write(&expected);
 
-    rig.load(source.iova(case.source), case.size)?;
+    if !rig.load(source.iova(case.source), case.size)? {
+        return Ok(Err(Mismatch {
+            place: "source, as the device reads it,",
+            at: case.source,
+            expected: payload[..payload.len().min(16)].to_vec(),
+            found: Vec::new(),
+        }));
+    }
     rig.store(destination.iova(case.destination), case.size)?;
 
     expected[case.destination..case.destination + case.size].copy_from_slice(&payload);
-    Ok(compare("destination", &expected, &destination.contents())
-        .and_then(|()| compare("source", &sent, &source.contents())))
+    Ok(compare(
+        "destination",
+        &expected,
+        &destination.read(destination.size()),
+    )
+    .and_then(|()| compare("source", &sent, &source.read(source.size()))))
 }
 
 fn compare(place: &'static str, expected: &[u8], found: &[u8]) -> Result<(), Mismatch> {

@@ -48,10 +48,10 @@ pub type PhysicalAddress<'a> = dyn Fn(NonNull<u8>) -> Option<u64> + 'a;
 /// Gives out pages in one address space.
 ///
 /// Where it can, it maps a page at the IOVA that equals its physical address: then rings and queues work, and the device touches
-/// nothing but them, even if the IOMMU should not translate. Otherwise pages lie above all memory of the host.
+/// nothing but them, even if the IOMMU should not translate. Otherwise pages lie above all memory of the host, where it hits nothing.
 pub struct Arena<'a> {
     space: Arc<dyn AddressSpace>,
-    lowest: Iova,
+    lowest: Option<Iova>,
     physical: &'a PhysicalAddress<'a>,
     room: RefCell<Room>,
 }
@@ -61,15 +61,35 @@ struct Room {
     taken: Vec<IovaRange>,
 }
 
+impl Room {
+    /// A range of this size, a power of two; and whether it lies where DMA that is not translated does no harm.
+    fn place(
+        &mut self,
+        lowest: Option<Iova>,
+        size: u64,
+    ) -> Result<(IovaRange, Result<(), EngineError>), EngineError> {
+        let harmful = match lowest {
+            None => EngineError::NowhereHarmless,
+            Some(lowest) => match self.iovas.allocate_above(lowest, size, size) {
+                Ok(range) => return Ok((range, Ok(()))),
+                Err(error) => error.into(),
+            },
+        };
+        Ok((self.iovas.allocate(size, size)?, Err(harmful)))
+    }
+}
+
 impl<'a> Arena<'a> {
-    /// An arena in the usable ranges of the address space, to which the device must be attached already. Pages that do
-    /// not lie at their physical address get an IOVA of at least `lowest`.
+    /// An arena in the usable ranges of the address space, to which the device must be attached already.
+    ///
+    /// `lowest` is the first IOVA above all memory and devices of the host; `None` if it is not known, and then all
+    /// pages must lie at their physical address.
     ///
     /// # Errors
     /// The kernel does not tell the usable ranges.
     pub fn new(
         space: Arc<dyn AddressSpace>,
-        lowest: Iova,
+        lowest: Option<Iova>,
         physical: &'a PhysicalAddress<'a>,
     ) -> Result<Self, EngineError> {
         let room = Room {
@@ -108,9 +128,9 @@ impl Pages for Arena<'_> {
         let memory = Arc::new(DmaBuffer::allocate(size, PageKind::Base)?);
         let size = memory.size() as u64;
         let mut room = self.room.borrow_mut();
-        let above = room.iovas.allocate_above(self.lowest, size, size)?;
+        let (place, harmless) = room.place(self.lowest, size)?;
         // Mapped, the page is pinned, and only then its physical address stays what it is.
-        let pinned = self.map(&memory, above)?;
+        let pinned = self.map(&memory, place)?;
         let same = (self.physical)(memory.address())
             .and_then(|address| IovaRange::new(Iova(address), size).ok())
             .filter(|range| room.iovas.reserve(*range).is_ok());
@@ -118,10 +138,13 @@ impl Pages for Arena<'_> {
             Some(same) => {
                 let mapping = self.map(&memory, same)?;
                 pinned.unmap()?;
-                room.iovas.free(above);
+                room.iovas.free(place);
                 (mapping, same)
             }
-            None => (pinned, above),
+            None => {
+                harmless?;
+                (pinned, place)
+            }
         };
         room.taken.push(range);
         Ok(DmaPage {

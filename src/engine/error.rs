@@ -22,6 +22,13 @@ pub enum EngineError {
     #[error(transparent)]
     Room(#[from] IovaError),
 
+    /// There is no place for memory of the engine's own that is harmless if the IOMMU should not translate.
+    #[error(
+        "neither the physical addresses of this process's memory nor the top of the host's memory are known, so the engine's own memory has \
+         no place where a device that is not held back would do no harm. Run it as root, or choose a place with --iova"
+    )]
+    NowhereHarmless,
+
     /// The device does not say what this driver expects.
     #[error(
         "the device does not answer as {engine}: its identification register reads {found:#x}, not {expected:#x}"
@@ -149,7 +156,9 @@ impl EngineError {
             Self::Memory(error) => error.class(),
             Self::Room(error) => error.class(),
             Self::Size { .. } | Self::Alignment { .. } | Self::Range { .. } => ExitClass::Usage,
-            Self::Unusable { .. } | Self::OnlyWrites { .. } => ExitClass::NoVerdict,
+            Self::Unusable { .. } | Self::OnlyWrites { .. } | Self::NowhereHarmless => {
+                ExitClass::NoVerdict
+            }
             Self::Unknown { .. }
             | Self::Gone { .. }
             | Self::Timeout { .. }
