@@ -5,6 +5,7 @@
 mod arena;
 mod edu;
 mod error;
+mod igb;
 mod nvme;
 
 pub use arena::{Arena, DmaPage, Pages, PhysicalAddress};
@@ -152,7 +153,12 @@ pub trait EngineDriver: Sync {
 }
 
 /// All engine drivers.
-pub static ENGINES: &[&dyn EngineDriver] = &[&edu::EduDriver, &nvme::NvmeDriver];
+pub static ENGINES: &[&dyn EngineDriver] = &[
+    &edu::EduDriver,
+    &nvme::NvmeDriver,
+    &igb::IgbDriver,
+    &igb::IgbvfDriver,
+];
 
 /// The driver for a device with this identity.
 #[must_use]
