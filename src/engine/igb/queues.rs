@@ -124,10 +124,18 @@ impl Queues {
         self.headers.memory().write(SENT, header);
         let frame = HEADER_SIZE + size;
         let header = self.headers.iova().0 + SENT as u64;
-        for descriptor in [
-            transmit_descriptor(header, HEADER_SIZE, frame, false),
-            transmit_descriptor(packet.0, size, frame, true),
-        ] {
+        let mut pieces = vec![(header, HEADER_SIZE)];
+        // One piece a page: a request on PCIe never crosses 4096 bytes (PCIe Base 5.0, 2.2.7), and QEMU sends no frame
+        // with a piece that crosses to a page elsewhere in memory.
+        let (mut at, mut left) = (packet.0, size);
+        while left > 0 {
+            let piece = left.min(PAGE - at as usize % PAGE);
+            pieces.push((at, piece));
+            (at, left) = (at.wrapping_add(piece as u64), left - piece);
+        }
+        let last = pieces.len() - 1;
+        for (index, (address, length)) in pieces.into_iter().enumerate() {
+            let descriptor = transmit_descriptor(address, length, frame, index == last);
             self.transmit
                 .memory()
                 .write(self.transmit_tail * DESCRIPTOR_SIZE, &descriptor);
