@@ -9,6 +9,11 @@ mod media;
 mod queue;
 mod registers;
 
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use self::controller::{Controller, Queue};
@@ -266,31 +271,29 @@ impl<R: Registers, M> DmaEngine for Nvme<R, M> {
     fn load(&mut self, source: Iova, size: usize) -> Result<Loaded, EngineError> {
         let limits = self.limits();
         limits.check(NAME, source, size)?;
-        let only_writes = EngineError::OnlyWrites {
-            engine: NAME,
-            why: "it does not know the Compare command, or has no namespace, and may not write to its medium",
+        let (Some(blocks), Reading::Kept | Reading::Compared) = (self.blocks(size), limits.reading)
+        else {
+            return Err(EngineError::OnlyWrites {
+                engine: NAME,
+                why: "it has no Compare command, or no namespace with plain blocks",
+            });
         };
-        let blocks = self.blocks(size).ok_or(only_writes)?;
-        match limits.reading {
-            Reading::Kept => {
-                // Even a write that fails may have changed some of it.
-                self.written = true;
-                let what = format!("writing {size} bytes at {source} to {blocks}");
-                self.move_blocks(WRITE, blocks, source, &what)?;
-                Ok(Loaded::Kept)
-            }
-            _ => {
-                let what = format!("comparing {size} bytes at {source} with {blocks}");
-                match self.transfer(COMPARE, blocks, source, &what)? {
-                    0 => Ok(Loaded::Equal),
-                    COMPARE_FAILURE => Ok(Loaded::Different),
-                    status => Err(EngineError::Status {
-                        engine: NAME,
-                        what,
-                        status,
-                    }),
-                }
-            }
+        if limits.reading == Reading::Kept {
+            // Even a write that fails may have changed some of it.
+            self.written = true;
+            let what = format!("writing {size} bytes at {source} to {blocks}");
+            self.move_blocks(WRITE, blocks, source, &what)?;
+            return Ok(Loaded::Kept);
+        }
+        let what = format!("comparing {size} bytes at {source} with {blocks}");
+        match self.transfer(COMPARE, blocks, source, &what)? {
+            0 => Ok(Loaded::Equal),
+            COMPARE_FAILURE => Ok(Loaded::Different),
+            status => Err(EngineError::Status {
+                engine: NAME,
+                what,
+                status,
+            }),
         }
     }
 

@@ -1,5 +1,13 @@
 //! Memory of an engine's own: for its rings, queues and what passes through.
 
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+pub use fake::FakeMemory;
+
 use std::cell::RefCell;
 use std::ptr::NonNull;
 use std::sync::Arc;
