@@ -10,9 +10,14 @@ mod queues;
 mod registers;
 mod virtual_function;
 
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
-use self::port::{Kind, Port};
+use self::port::{Kind, Patience, Port};
 use self::registers::{BAR, HEADER_SIZE};
 use super::arena::PAGE;
 use super::{
@@ -82,7 +87,14 @@ fn open<'d>(
         let registers = seat.device.map_bar(BAR)?;
         let bus_master = seat.device.master_bus()?;
         let own = Address::of(seat.device.bdf());
-        Port::start(kind, registers, bus_master, seat.arena, own)
+        Port::start(
+            kind,
+            Patience::USUAL,
+            registers,
+            bus_master,
+            seat.arena,
+            own,
+        )
     };
     let passing = far.unwrap_or(near).arena.page()?;
     Ok(Box::new(Wire::new(

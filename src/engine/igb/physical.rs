@@ -19,14 +19,13 @@ pub const NAME: &str = "igb";
 const TO_RESET: Duration = Duration::from_millis(20);
 /// A PHY register takes up to 64 us; a busy host can stretch that.
 const TO_PHY: Duration = Duration::from_millis(100);
-/// Negotiating a link takes up to a few seconds.
-const TO_LINK: Duration = Duration::from_secs(4);
 
 /// Resets the device and loops it back; its queues are to be turned on next. Returns its address, and what the PHY's
 /// control register was.
 pub fn bring_up(
     registers: &impl Registers,
     fallback: Address,
+    to_link: Duration,
 ) -> Result<(Address, u16), EngineError> {
     reset(registers)?;
     let set = |register, bits| registers.write32(register, registers.read32(register) | bits);
@@ -39,12 +38,12 @@ pub fn bring_up(
     if registers.read32(STATUS) & STATUS_LU == 0 {
         phy_write(registers, PHY_CONTROL, PHY_NEGOTIATE)?;
         // Without a partner no link comes by negotiation; looped back, the PHY is its own partner.
-        wait_for_link(registers);
+        wait_for_link(registers, to_link);
     }
     phy_write(registers, PHY_CONTROL, PHY_LOOPBACK)?;
     let control = registers.read32(CTRL) & !CTRL_SPEED;
     registers.write32(CTRL, control | CTRL_FORCED_LINK);
-    if !wait_for_link(registers) {
+    if !wait_for_link(registers, to_link) {
         return Err(EngineError::Unusable {
             engine: NAME,
             missing: "no link came up. Connect the port to a switch".to_owned(),
@@ -101,10 +100,10 @@ fn address(registers: &impl Registers, fallback: Address) -> Address {
     fallback
 }
 
-fn wait_for_link(registers: &impl Registers) -> bool {
+fn wait_for_link(registers: &impl Registers, limit: Duration) -> bool {
     let begin = Instant::now();
     loop {
-        let late = begin.elapsed() >= TO_LINK;
+        let late = begin.elapsed() >= limit;
         if registers.read32(STATUS) & STATUS_LU != 0 {
             return true;
         }

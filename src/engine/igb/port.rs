@@ -14,8 +14,27 @@ use super::{physical, virtual_function};
 use crate::device::Registers;
 use crate::types::Iova;
 
-/// A frame takes microseconds. One that was blocked never comes.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long is waited for what the card does.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For a link of a physical function.
+    pub link: Duration,
+    /// For an answer to a virtual function.
+    pub answer: Duration,
+    /// For a frame.
+    pub frame: Duration,
+}
+
+impl Patience {
+    /// A link is negotiated in up to a few seconds. The driver of a physical function answers from its interrupt, which
+    /// a busy host can run late. A frame takes microseconds, and one that was blocked never comes.
+    pub const USUAL: Self = Self {
+        link: Duration::from_secs(4),
+        answer: Duration::from_secs(2),
+        frame: Duration::from_secs(1),
+    };
+}
+
 /// A frame is looked for without a pause for this long.
 const EAGER: Duration = Duration::from_millis(1);
 
@@ -66,6 +85,7 @@ pub struct Port<R: Registers, M> {
     // Goes first, so that no DMA is possible any more when the memory goes.
     _bus_master: M,
     kind: Kind,
+    patience: Patience,
     registers: R,
     queues: Queues,
     address: Address,
@@ -78,6 +98,7 @@ impl<R: Registers, M> Port<R, M> {
     /// Takes the function into use. If it has no address of its own, it gets `fallback`.
     pub fn start(
         kind: Kind,
+        patience: Patience,
         registers: R,
         bus_master: M,
         pages: &dyn Pages,
@@ -97,6 +118,7 @@ impl<R: Registers, M> Port<R, M> {
         let mut port = Self {
             _bus_master: bus_master,
             kind,
+            patience,
             registers,
             queues: Queues::new(engine, blocks, packet_kib, pages)?,
             address: fallback,
@@ -124,12 +146,15 @@ impl<R: Registers, M> Port<R, M> {
         }
         self.address = match self.kind {
             Kind::Physical => {
-                let (address, phy) = physical::bring_up(&self.registers, self.address)?;
+                let (address, phy) =
+                    physical::bring_up(&self.registers, self.address, self.patience.link)?;
                 // What it is after the first time is our own doing.
                 self.phy.get_or_insert(phy);
                 address
             }
-            Kind::Virtual => virtual_function::bring_up(&self.registers, self.address)?,
+            Kind::Virtual => {
+                virtual_function::bring_up(&self.registers, self.address, self.patience.answer)?
+            }
         };
         self.queues.start(&self.registers)?;
         self.working = true;
@@ -189,11 +214,11 @@ impl<R: Registers, M> Port<R, M> {
             if self.registers.read32(CTRL) == u32::MAX {
                 return Err(EngineError::Gone { engine });
             }
-            if waited >= PATIENCE {
+            if waited >= self.patience.frame {
                 return Err(EngineError::Timeout {
                     engine,
                     what: what.to_owned(),
-                    limit: PATIENCE,
+                    limit: self.patience.frame,
                 });
             }
             if waited >= EAGER {

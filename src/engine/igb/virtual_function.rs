@@ -14,15 +14,20 @@ use crate::device::Registers;
 
 pub const NAME: &str = "igbvf";
 
-/// The driver of the physical function answers from its interrupt; a busy host can take long to run that.
-const TO_ANSWER: Duration = Duration::from_secs(2);
-
 const NO_ANSWER: &str = "the physical function does not answer. Its driver must be the kernel's igb, and its network interface up (ip link set up), \
                          before the virtual function is used";
 
 /// Resets the function; its queues are to be turned on next. Returns its address.
-pub fn bring_up(registers: &impl Registers, fallback: Address) -> Result<Address, EngineError> {
-    let mut mailbox = Mailbox { registers, seen: 0 };
+pub fn bring_up(
+    registers: &impl Registers,
+    fallback: Address,
+    to_answer: Duration,
+) -> Result<Address, EngineError> {
+    let mut mailbox = Mailbox {
+        registers,
+        to_answer,
+        seen: 0,
+    };
     registers.write32(CTRL, registers.read32(CTRL) | CTRL_RST);
     mailbox.wait(|state| state & (MAILBOX_IN_RESET | MAILBOX_RESET_DONE) == 0)?;
     let reply = mailbox.ask([MESSAGE_RESET, 0, 0])?;
@@ -55,6 +60,7 @@ pub fn shut_down(registers: &impl Registers) -> Result<(), EngineError> {
 
 struct Mailbox<'r, R> {
     registers: &'r R,
+    to_answer: Duration,
     /// Bits that reading clears, and that nobody waited for yet.
     seen: u32,
 }
@@ -89,7 +95,7 @@ impl<R: Registers> Mailbox<'_, R> {
     fn wait(&mut self, done: impl Fn(u32) -> bool) -> Result<(), EngineError> {
         let begin = Instant::now();
         loop {
-            let late = begin.elapsed() >= TO_ANSWER;
+            let late = begin.elapsed() >= self.to_answer;
             let now = self.registers.read32(MAILBOX);
             if now == u32::MAX {
                 return Err(EngineError::Gone { engine: NAME });
