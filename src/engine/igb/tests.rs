@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::fake::{FakeFunction, Fault};
-
 use super::port::{Kind, Patience, Port};
 use super::{Address, DmaEngine, EngineError, Loaded, Reading, Wire};
 use crate::engine::Pages;
