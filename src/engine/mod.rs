@@ -148,6 +148,10 @@ pub trait EngineDriver: Sync {
     fn drives(&self, id: &PciId) -> bool;
     /// Whether this driver was ever run on such a device, physical or emulated; otherwise only against fake registers.
     fn ran_on_hardware(&self) -> bool;
+    /// Whether it works between two devices of the kind, see [`EngineParts::peer`].
+    fn takes_peer(&self) -> bool {
+        false
+    }
     /// Takes the device into use.
     fn open<'d>(&self, parts: EngineParts<'d>) -> Result<Box<dyn DmaEngine + 'd>, EngineError>;
 }

@@ -73,6 +73,10 @@ impl EngineDriver for IgbvfDriver {
         true
     }
 
+    fn takes_peer(&self) -> bool {
+        true
+    }
+
     fn open<'d>(&self, parts: EngineParts<'d>) -> Result<Box<dyn DmaEngine + 'd>, EngineError> {
         open(Kind::Virtual, parts.seat, parts.peer)
     }
