@@ -62,6 +62,9 @@ struct Place {
 fn places(rig: &mut Rig<'_>) -> Result<Result<Places, String>, Problem> {
     for pages in CANDIDATES {
         let memory = rig.memory(pages)?;
+        if let Err(why) = rig.observer.physical_address(memory.address()) {
+            return Ok(Err(why));
+        }
         let range = rig.iovas(pages)?;
         // Mapping pins the pages, so their physical addresses stay what they are.
         let pin = DmaMapping::new(
