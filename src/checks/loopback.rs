@@ -3,7 +3,16 @@
 use super::lane::Lane;
 use super::pattern::{Pattern, inverted};
 use super::{Check, Finding, Problem, Rig, Role};
-use crate::engine::{EngineLimits, Reading};
+use crate::engine::EngineLimits;
+
+/// Numbers through the engine's own memory.
+pub(super) const ECHO: Check = Check {
+    id: "loopback.echo",
+    title: "numbers in commands of the engine, and back in the device's answers",
+    proves: "the device reads and writes, even one that shows nothing else of what it reads",
+    role: Role::Echo,
+    run: echo,
+};
 
 /// Sizes from one byte to the largest transfer.
 pub(super) const SIZES: Check = Check {
@@ -37,7 +46,7 @@ pub(super) const PATTERNS: Check = Check {
     id: "loopback.patterns",
     title: "loops of zeros, ones, a walking bit, and random bytes",
     proves: "no data line or bit is stuck",
-    role: Role::Dma,
+    role: Role::KeepingDma,
     run: patterns,
 };
 
@@ -50,12 +59,44 @@ pub(super) const SCATTERED: Check = Check {
     run: scattered,
 };
 
+/// How many numbers are echoed: each two bytes, about as many as a page holds twice.
+const ECHOED: u64 = 4095;
+
 /// Where a loop starts and ends within its memory, and how long it is; in bytes.
 #[derive(Debug, Clone, Copy)]
 struct Case {
     source: usize,
     destination: usize,
     size: usize,
+}
+
+impl Case {
+    /// Whether the engine can do it.
+    fn suits(&self, limits: EngineLimits) -> bool {
+        let addresses = [self.source, self.destination];
+        let aligned = |address: &usize| address % limits.alignment == 0;
+        addresses.iter().all(aligned) && self.size % limits.size_unit == 0
+    }
+}
+
+fn echo(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
+    // Different numbers, as each index is below the prime, in an order that nobody could guess.
+    const PRIME: u64 = 65521;
+    let (step, start) = (1 + rig.seed % (PRIME - 1), rig.next_turn());
+    let mut sent: Vec<u16> = (0..ECHOED)
+        .map(|index| ((start + index * step) % PRIME) as u16)
+        .collect();
+    let mut came = rig.echo(&sent)?;
+    sent.sort_unstable();
+    came.sort_unstable();
+    Ok(if came == sent {
+        Finding::pass(format!("{ECHOED} numbers came back"))
+    } else {
+        let right = came
+            .iter()
+            .filter(|number| sent.binary_search(number).is_ok());
+        Finding::fail(format!("of {ECHOED} numbers {} came back", right.count()))
+    })
 }
 
 fn sizes(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
@@ -128,11 +169,6 @@ fn page_crossing(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
 }
 
 fn patterns(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
-    if rig.limits().reading != Reading::Kept {
-        return Ok(Finding::skip(
-            "this device has bytes of its own, and does not keep others",
-        ));
-    }
     let size = rig.largest_transfer();
     let case = Case {
         source: 0,
@@ -183,7 +219,11 @@ fn scattered(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
 /// Loops between two ranges of two pages each, in the order of memory.
 fn in_order(rig: &mut Rig<'_>, cases: Vec<Case>, pattern: Pattern) -> Result<Finding, Problem> {
     let (source, destination) = Lane::pair(rig, &[0, 1], &[0, 1])?;
-    let sizes = cases.iter().map(|case| case.size);
+    let limits = rig.limits();
+    let sizes = cases
+        .iter()
+        .filter(|case| case.suits(limits))
+        .map(|case| case.size);
     let described = match (sizes.clone().min(), sizes.max()) {
         (Some(least), Some(most)) if least < most => format!("of {least} to {most} bytes"),
         (Some(size), _) => format!("of {size} bytes"),
@@ -201,16 +241,14 @@ fn loops(
     pattern: Pattern,
     described: &str,
 ) -> Result<Finding, Problem> {
-    let EngineLimits {
-        alignment,
-        size_unit,
-        ..
-    } = rig.limits();
-    cases.retain(|case| {
-        let addresses = [case.source, case.destination];
-        addresses.iter().all(|address| address % alignment == 0) && case.size % size_unit == 0
-    });
+    let limits = rig.limits();
+    cases.retain(|case| case.suits(limits));
     if cases.is_empty() {
+        let EngineLimits {
+            alignment,
+            size_unit,
+            ..
+        } = limits;
         return Ok(Finding::skip(format!(
             "the engine transfers only multiples of {size_unit} bytes at multiples of {alignment}"
         )));

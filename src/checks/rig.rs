@@ -110,18 +110,15 @@ impl<'a> Rig<'a> {
         })
     }
 
-    /// Whether an engine drives the device.
-    #[must_use]
-    pub fn has_engine(&self) -> bool {
-        self.engine.is_some()
+    /// What the engine can transfer; `None` if no engine drives the device.
+    pub(super) fn engine_limits(&self) -> Option<EngineLimits> {
+        self.engine.as_ref().map(|engine| engine.limits())
     }
 
     /// What the engine can transfer. Checks that ask run only where there is an engine.
     pub(super) fn limits(&self) -> EngineLimits {
-        self.engine
-            .as_ref()
+        self.engine_limits()
             .expect("checks that do DMA run only where there is an engine")
-            .limits()
     }
 
     /// The most bytes of one transfer, at most a page.
@@ -223,6 +220,11 @@ impl<'a> Rig<'a> {
     /// The device writes what it read to memory.
     pub(super) fn store(&mut self, destination: Iova, size: usize) -> Result<(), Problem> {
         self.transfer(size, |engine| engine.store(destination, size))
+    }
+
+    /// The device reads numbers and writes them elsewhere, both in the engine's own memory; returns what arrived.
+    pub(super) fn echo(&mut self, numbers: &[u16]) -> Result<Vec<u16>, Problem> {
+        self.transfer(size_of_val(numbers), |engine| engine.echo(numbers))
     }
 
     fn transfer<T>(

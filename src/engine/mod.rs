@@ -30,6 +30,8 @@ pub struct EngineLimits {
     pub alignment: usize,
     /// What becomes of bytes that the device reads.
     pub reading: Reading,
+    /// Whether it echoes numbers, see [`DmaEngine::echo`].
+    pub echoes: bool,
 }
 
 impl EngineLimits {
@@ -110,10 +112,10 @@ pub trait DmaEngine {
     /// The device writes the first `size` bytes that it holds to `destination`.
     fn store(&mut self, destination: Iova, size: usize) -> Result<(), EngineError>;
 
-    /// The device reads each of these numbers in one place of the engine's own memory and writes it to another; returns
-    /// what arrived, in order. `None` for engines that do not work by commands with numbers.
-    fn echo(&mut self, _numbers: &[u16]) -> Result<Option<Vec<u16>>, EngineError> {
-        Ok(None)
+    /// The device reads each of these numbers, no two alike, in one place of the engine's own memory and writes it to
+    /// another; returns what arrived, in the order in which it did. Engines that do not work by commands with numbers return none.
+    fn echo(&mut self, _numbers: &[u16]) -> Result<Vec<u16>, EngineError> {
+        Ok(Vec::new())
     }
 }
 

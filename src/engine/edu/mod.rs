@@ -131,6 +131,7 @@ impl<R: Registers, M> DmaEngine for Edu<R, M> {
             size_unit: 1,
             alignment: 1,
             reading: Reading::Kept,
+            echoes: false,
         }
     }
 

@@ -210,6 +210,7 @@ impl<R: Registers, M> DmaEngine for Wire<R, M> {
             size_unit: 1,
             alignment: 1,
             reading: Reading::Kept,
+            echoes: false,
         }
     }
 

@@ -257,6 +257,7 @@ impl<R: Registers, M> DmaEngine for Nvme<R, M> {
             // PRP1 must be a multiple of 4 (Base, 4.1.1).
             alignment: 4,
             reading,
+            echoes: true,
         }
     }
 
@@ -319,7 +320,7 @@ impl<R: Registers, M> DmaEngine for Nvme<R, M> {
         }
     }
 
-    fn echo(&mut self, numbers: &[u16]) -> Result<Option<Vec<u16>>, EngineError> {
+    fn echo(&mut self, numbers: &[u16]) -> Result<Vec<u16>, EngineError> {
         // A harmless command that every controller with I/O queues knows; the numbers are the commands' identifiers.
         let command = Command {
             opcode: GET_FEATURES,
@@ -328,7 +329,6 @@ impl<R: Registers, M> DmaEngine for Nvme<R, M> {
         };
         self.controller
             .run_many(&command, numbers, "getting a feature")
-            .map(Some)
     }
 }
 
