@@ -67,10 +67,11 @@ fn guests() -> Vec<(String, Machine, Vec<Requirement>)> {
 }
 
 fn meets(guest: &mut Guest, row: &Requirement) -> Result<(), Failed> {
-    run(guest, &format!("iommu-tool bind {EDU}"), 0)?;
+    let device = row.device();
+    run(guest, &format!("iommu-tool bind {device}"), 0)?;
     let report = run_json(
         guest,
-        &format!("iommu-tool test --json --backend {} {EDU}", row.backend),
+        &format!("iommu-tool test --json --backend {} {device}", row.backend),
         0,
     )?;
     let unmet = row.unmet(&report["devices"][0]);
@@ -81,7 +82,7 @@ fn meets(guest: &mut Guest, row: &Requirement) -> Result<(), Failed> {
         )
         .into());
     }
-    run(guest, &format!("iommu-tool unbind {EDU}"), 0)?;
+    run(guest, &format!("iommu-tool unbind {device}"), 0)?;
     expect_clean_kernel(guest)
 }
 
