@@ -88,6 +88,8 @@ pub enum Command {
     Test(TestArgs),
     /// Measure how long mapping and unmapping memory takes
     Bench(BenchArgs),
+    /// Show what devices tried and an IOMMU blocked
+    Faults(FaultsArgs),
     /// Print the completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -217,6 +219,23 @@ pub enum PagesChoice {
     /// Explicit huge pages of 1 GiB
     #[value(name = "1g")]
     Huge1G,
+}
+
+/// Arguments of `faults`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Faults are read from the kernel's log (VT-d, AMD-Vi, SMMUv3, virtio-iommu), which needs root on most hosts. \
+                  The kernel limits how many it logs; where IOMMUs count interrupts of their own for faults, the output \
+                  says how many faults the log leaves out."
+)]
+pub struct FaultsArgs {
+    /// Go on, and print each fault as it comes; with --json one document a line
+    #[arg(short, long)]
+    pub follow: bool,
+
+    /// Only the faults of this device
+    #[arg(short, long, value_name = "DEVICE")]
+    pub device: Option<DeviceName>,
 }
 
 /// Arguments of `completions`.

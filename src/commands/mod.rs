@@ -2,6 +2,7 @@
 
 mod completions;
 mod failure;
+mod faults;
 mod list;
 
 pub use failure::{Failure, class_of};
@@ -27,6 +28,7 @@ pub struct Context {
 pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
     match &cli.command {
         Command::List(args) => list::run(args, context),
+        Command::Faults(args) => faults::run(args, context),
         Command::Completions(args) => completions::run(args, context),
         _ => anyhow::bail!("not built yet"),
     }

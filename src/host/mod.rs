@@ -4,6 +4,7 @@
 //! empty, huge or not UTF-8 count as "not said": each read is bounded, and what a caller cannot do without is an error.
 
 mod error;
+mod faults;
 mod group;
 mod holders;
 mod in_use;
@@ -18,6 +19,10 @@ mod root;
 mod vfio;
 
 pub use error::HostError;
+pub use faults::{
+    Access, Fault, FaultInterrupts, FaultReader, IommuKind, LogEvent, Overflow, Reason, Requester,
+    Suppressed,
+};
 pub use group::{Blocker, IommuGroup, OtherDevice, ReservedRegion};
 pub use holders::Holder;
 pub use iommu::MissingIommu;
