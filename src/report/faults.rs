@@ -213,9 +213,13 @@ impl Row for Overflow {
 
 impl Row for Unlogged {
     fn write(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
+        let times = match self.interrupts {
+            1 => "once".to_owned(),
+            count => format!("{count} times"),
+        };
         let text = format!(
-            "{} interrupted {} times about faults, and the log tells of {}: at least {} are not in it.",
-            self.iommu, self.interrupts, self.logged, self.at_least
+            "{} interrupted {times} about faults, and the log tells of {}: at least {} not in it.",
+            self.iommu, self.logged, self.at_least
         );
         writeln!(out, "{}", style.caution(&text))
     }

@@ -128,7 +128,8 @@ pub struct Overflow {
 }
 
 fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(time.as_secs_f64())
+    // The log counts microseconds, so that this prints no more digits.
+    serializer.serialize_f64(time.as_micros() as f64 / 1e6)
 }
 
 /// Reads faults out of the records of the kernel's log, which come in order.
