@@ -11,6 +11,7 @@ mod in_use;
 mod iommu;
 mod kernel_log;
 mod kernel_names;
+mod memory;
 mod pagemap;
 mod pci;
 mod pci_names;

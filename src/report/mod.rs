@@ -1,13 +1,22 @@
 //! Results turned into what a person or a script reads: text or one JSON document on standard output.
 
+mod bench;
+mod binding;
+mod checks;
+mod duration;
 mod error;
 mod faults;
 mod list;
+mod progress;
 mod style;
 
+pub use bench::BenchReport;
+pub use binding::{BindingReport, PlanReport};
+pub use checks::{CheckList, DeviceReport, Subject, TestReport, outcome_text};
 pub use error::ErrorReport;
 pub use faults::{FaultsReport, Followed, Unlogged};
 pub use list::ListReport;
+pub use progress::Progress;
 pub use style::Style;
 
 use serde::Serialize;

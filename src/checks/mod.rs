@@ -1,0 +1,114 @@
+//! The checks of `test`: each is a named item of one table, and proves one thing by what memory holds afterwards.
+//!
+//! What a device says about its own DMA is never believed: blocked transfers are reported as good by some devices.
+
+mod isolation;
+mod lane;
+mod loopback;
+mod mapping;
+mod outcome;
+mod pattern;
+mod placement;
+mod rig;
+mod translation;
+
+#[cfg(test)]
+mod fakes;
+#[cfg(test)]
+mod tests;
+
+pub use outcome::{Blocking, Conclusion, Finding, Outcome, Problem, Verdict};
+pub use rig::{Equipment, Observer, Rig};
+
+use std::time::Instant;
+
+/// One check.
+pub struct Check {
+    /// Its stable name, for scripts.
+    pub id: &'static str,
+    /// What it does, in a few words.
+    pub title: &'static str,
+    /// What is known when it passes.
+    pub proves: &'static str,
+    /// What it needs, and what the rest of the run needs of it.
+    pub role: Role,
+    run: fn(&mut Rig<'_>) -> Result<Finding, Problem>,
+}
+
+/// How a check stands to the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Needs no DMA.
+    WithoutDma,
+    /// Makes the device do DMA, and must pass before any other check may.
+    Gate,
+    /// Makes the device do DMA.
+    Dma,
+}
+
+/// All checks, in the order in which they run: what cannot do harm comes first.
+pub static CHECKS: &[Check] = &[
+    mapping::ROUND_TRIP,
+    translation::CANARY,
+    loopback::SIZES,
+    loopback::ALIGNMENT,
+    loopback::PAGE_CROSSING,
+    loopback::PATTERNS,
+    loopback::SCATTERED,
+    isolation::UNMAPPED,
+];
+
+/// What a run of the checks tells while it goes on.
+pub enum Event<'e> {
+    /// This check begins.
+    Started(&'static Check),
+    /// This one is done.
+    Finished(&'e Outcome),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Every check has its outcome.
+    Complete,
+    /// The user ended it; checks are missing.
+    Interrupted,
+}
+
+/// Runs all checks of the table in order.
+pub fn run(rig: &mut Rig<'_>, mut tell: impl FnMut(Event<'_>)) -> (Vec<Outcome>, End) {
+    let mut outcomes = Vec::new();
+    let mut barrier = (!rig.has_engine()).then(|| "no engine drives this device".to_owned());
+    for check in CHECKS {
+        tell(Event::Started(check));
+        let begin = Instant::now();
+        let finding = match &barrier {
+            Some(why) if check.role != Role::WithoutDma => Finding::skip(why.clone()),
+            _ => match (check.run)(rig) {
+                Ok(finding) => finding,
+                Err(Problem::Interrupted) => return (outcomes, End::Interrupted),
+                Err(problem) => {
+                    // An engine that failed once may still be busy: nothing more is asked of it.
+                    if matches!(problem, Problem::Engine(_)) {
+                        barrier = Some(format!("not run: the engine failed in {}", check.id));
+                    }
+                    Finding::fail(problem.in_words())
+                }
+            },
+        };
+        if check.role == Role::Gate && finding.verdict != Verdict::Pass {
+            barrier.get_or_insert_with(|| format!("not run: {} did not pass", check.id));
+        }
+        let (transfers, bytes) = rig.take_counts();
+        let outcome = Outcome {
+            id: check.id,
+            finding,
+            transfers,
+            bytes,
+            seconds: begin.elapsed().as_secs_f64(),
+        };
+        tell(Event::Finished(&outcome));
+        outcomes.push(outcome);
+    }
+    (outcomes, End::Complete)
+}

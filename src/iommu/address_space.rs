@@ -1,0 +1,45 @@
+//! What every IOMMU address space can do, whichever kernel interface gives it.
+
+use std::ptr::NonNull;
+
+use super::{DeviceFd, IommuError};
+use crate::types::{Backend, IovaRange, PageSizes, Protection, VfioNode};
+
+/// An IOVA space: a VFIO container or an iommufd IOAS.
+///
+/// A type1 container takes mappings only once a device is attached. It keeps a group attached until the address space goes,
+/// even when the group's last device was closed.
+pub trait AddressSpace: Send + Sync {
+    /// The kernel interface behind it.
+    fn backend(&self) -> Backend;
+
+    /// Opens the device and attaches it to this address space.
+    fn attach(&self, node: &VfioNode) -> Result<DeviceFd, IommuError>;
+
+    /// Makes `range` reach the memory at `memory`.
+    ///
+    /// # Safety
+    /// The memory is as long as the range and stays valid, and no plain Rust reference to it lives, until the range is unmapped.
+    unsafe fn map(
+        &self,
+        range: IovaRange,
+        memory: NonNull<u8>,
+        protection: Protection,
+    ) -> Result<(), IommuError>;
+
+    /// Takes out all mappings in `range`, each whole; returns how many bytes that were.
+    /// [`IommuError::NothingToUnmap`] if there are none.
+    fn unmap(&self, range: IovaRange) -> Result<u64, IommuError>;
+
+    /// Takes out every mapping; returns how many bytes that were, 0 if there were none.
+    fn unmap_all(&self) -> Result<u64, IommuError>;
+
+    /// The usable IOVAs, rising, as the kernel reports them now; attaching a device can narrow them.
+    fn iova_ranges(&self) -> Result<Vec<IovaRange>, IommuError>;
+
+    /// The page sizes; iommufd reports only the smallest.
+    fn page_sizes(&self) -> Result<PageSizes, IommuError>;
+
+    /// How many more mappings the kernel lets in; `None` where it sets no limit.
+    fn entries_left(&self) -> Result<Option<u32>, IommuError>;
+}
