@@ -17,6 +17,7 @@ mod pci;
 mod pci_names;
 mod resolve;
 mod root;
+mod translation;
 mod vfio;
 
 pub use error::HostError;
@@ -33,4 +34,8 @@ pub use pagemap::{PagemapError, physical_address};
 pub use pci::{PciDevice, SubsystemId};
 pub use pci_names::PciNames;
 pub use root::Host;
+pub use translation::{
+    Attachment, Entry, Field, IommuUnit, Leaf, Lookup, MappedRange, Neighbours, NotShown,
+    RangeCollector, Stage, TableWalk, TraceRecorder, TracedPiece, Walker,
+};
 pub use vfio::is_vfio_driver;
