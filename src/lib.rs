@@ -1,6 +1,6 @@
 //! VFIO and IOMMU work on real hosts: bind devices, map memory into their IOVA space, prove by DMA what they reach.
 //!
-//! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`] and [`bench`], [`engine`],
+//! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`] and [`mod@bench`], [`engine`],
 //! [`device`], [`iommu`], [`binding`], [`host`], [`sys`], and the value [`types`].
 
 pub mod bench;

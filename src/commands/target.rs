@@ -1,6 +1,7 @@
 //! The devices that a command opens through VFIO.
 
 use super::Failure;
+use crate::binding;
 use crate::host::{Host, PciDevice, is_vfio_driver};
 use crate::types::{DeviceName, ExitClass, VfioNode};
 
@@ -17,15 +18,16 @@ pub struct Target {
 /// # Errors
 /// A name means no device, there is no IOMMU, or a device is on another driver. Nothing was opened yet.
 pub fn targets(host: &Host, names: &[DeviceName]) -> anyhow::Result<Vec<Target>> {
-    let mut devices: Vec<PciDevice> = Vec::new();
-    for name in names {
-        let mut named = host.resolve(name)?;
-        if named.len() > 1 {
-            named.retain(|device| !device.is_bridge());
-        }
-        named.retain(|device| devices.iter().all(|known| known.bdf != device.bdf));
-        devices.extend(named);
-    }
+    ready(host, binding::resolve_all(host, names)?)
+}
+
+/// The one device that a name means, as for [`targets`].
+pub fn target_of(host: &Host, name: &DeviceName) -> anyhow::Result<Target> {
+    let device = binding::resolve_one(host, name)?;
+    Ok(ready(host, vec![device])?.remove(0))
+}
+
+fn ready(host: &Host, devices: Vec<PciDevice>) -> anyhow::Result<Vec<Target>> {
     if !host.is_live() {
         return Err(Failure::new(
             ExitClass::Usage,
@@ -38,13 +40,6 @@ pub fn targets(host: &Host, names: &[DeviceName]) -> anyhow::Result<Vec<Target>>
         .into_iter()
         .map(|device| Ok(target(host, device)?))
         .collect()
-}
-
-/// The one device that a name means, as for [`targets`].
-pub fn target_of(host: &Host, name: &DeviceName) -> anyhow::Result<Target> {
-    host.resolve_one(name)?;
-    let mut targets = targets(host, std::slice::from_ref(name))?;
-    Ok(targets.remove(0))
 }
 
 fn target(host: &Host, device: PciDevice) -> Result<Target, Failure> {

@@ -179,8 +179,7 @@ impl Report for BenchReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::{Configuration, Record};
-    use crate::iommu::PageKind;
+    use crate::bench::{Configuration, PageKind, Record};
 
     fn report(complete: bool) -> BenchReport {
         let configuration = |size: &str, pages| Configuration {

@@ -214,6 +214,9 @@ impl Group {
             [] if self.devices.iter().any(on_vfio) => {
                 writeln!(out, "{}", style.good("viable, on VFIO"))
             }
+            [] if endpoints + self.other_devices.len() == 0 => {
+                writeln!(out, "{}", style.faint("only bridges"))
+            }
             [] => writeln!(out, "{}", style.good("viable")),
             [_] if endpoints + self.other_devices.len() == 1 => {
                 writeln!(out, "used by the host")
