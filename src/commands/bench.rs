@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::interrupt::Interrupt;
+use super::pages::page_kind;
 use super::target::{Target, target_of};
 use super::{Context, Failure};
 use crate::bench::{self, Amount, Configuration, Plan, Step};
@@ -136,12 +137,7 @@ fn usable_kinds(choices: &[PagesChoice]) -> Result<Vec<(PageKind, u64)>, IommuEr
     let mut usable = Vec::new();
     let mut missing = None;
     for choice in choices {
-        let kind = match choice {
-            PagesChoice::Base => PageKind::Base,
-            PagesChoice::Transparent => PageKind::Transparent,
-            PagesChoice::Huge2M => PageKind::Huge(const { Size::new(2 << 20).unwrap() }),
-            PagesChoice::Huge1G => PageKind::Huge(const { Size::new(1 << 30).unwrap() }),
-        };
+        let kind = page_kind(*choice);
         match page_size(kind) {
             Ok(_) if usable.iter().any(|(known, _)| *known == kind) => {}
             Ok(page) => usable.push((kind, page)),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::{Context, Failure};
+use crate::binding;
 use crate::cli::FaultsArgs;
 use crate::host::{Fault, FaultReader, Host, IommuKind, KernelLog, LogEvent};
 use crate::report::{FaultsReport, Followed, Unlogged};
@@ -20,7 +21,7 @@ const SETTLING: Duration = Duration::from_secs(1);
 pub fn run(args: &FaultsArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let host = &context.host;
     let device = match &args.device {
-        Some(name) => Some(host.resolve_one(name)?.bdf),
+        Some(name) => Some(binding::resolve_one(host, name)?.bdf),
         None => None,
     };
     host.require_iommu()?;

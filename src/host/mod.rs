@@ -1,4 +1,5 @@
-//! What a Linux host says about its PCI devices, IOMMU groups and drivers in sysfs and procfs. Nothing here changes a host.
+//! What a Linux host says about its PCI devices, IOMMU groups and drivers in sysfs and procfs. Nothing here changes a host,
+//! but for the trace instance that [`TraceRecorder`] makes and removes.
 //!
 //! Everything is read below a root folder: `/` on a live host, another folder for a captured one. Files that are missing,
 //! empty, huge or not UTF-8 count as "not said": each read is bounded, and what a caller cannot do without is an error.
@@ -30,7 +31,7 @@ pub use holders::Holder;
 pub use iommu::MissingIommu;
 pub use kernel_log::{KernelLog, KernelRecord};
 pub use kernel_names::{KernelName, KernelNames, NameKind};
-pub use pagemap::{PagemapError, physical_address};
+pub use pagemap::{Pagemap, PagemapError, physical_address};
 pub use pci::{PciDevice, SubsystemId};
 pub use pci_names::PciNames;
 pub use root::Host;

@@ -9,6 +9,7 @@ mod faults;
 mod list;
 mod progress;
 mod style;
+mod walk;
 
 pub use bench::BenchReport;
 pub use binding::{BindingReport, PlanReport};
@@ -18,6 +19,7 @@ pub use faults::{FaultsReport, Followed, Unlogged};
 pub use list::ListReport;
 pub use progress::Progress;
 pub use style::Style;
+pub use walk::{CpuPiece, CpuView, PhysicalAddress, Source, WalkReport};
 
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};

@@ -61,7 +61,8 @@ pub(super) fn size_at(level: usize) -> u64 {
 
 impl Path {
     /// The leaf itself; `None` for a path without one.
-    pub(super) fn leaf(&self, stage: Stage) -> Option<Leaf> {
+    #[must_use]
+    pub fn leaf(&self, stage: Stage) -> Option<Leaf> {
         let level = self.entries.iter().position(|entry| *entry != 0)? + 1;
         let (entry, size) = (self.entries[level - 1], size_at(level));
         Some(Leaf {
@@ -85,7 +86,9 @@ impl Leaf {
     #[must_use]
     pub fn translate(&self, iova: Iova) -> Option<u64> {
         let offset = iova.0.checked_sub(self.iova.0)?;
-        (offset < self.size).then(|| self.physical + offset)
+        (offset < self.size)
+            .then(|| self.physical.checked_add(offset))
+            .flatten()
     }
 }
 

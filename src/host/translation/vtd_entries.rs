@@ -77,7 +77,7 @@ pub(super) fn root_entry(bdf: Bdf, table: Option<u64>, words: [u64; 2], scalable
         name: "root entry",
         section,
         chosen_by: format!("bus {:#04x}", bdf.bus()),
-        at: table.map(|table| table + u64::from(bdf.bus()) * 16),
+        at: table.map(|table| table.wrapping_add(u64::from(bdf.bus()) * 16)),
         words: words.to_vec(),
         says,
         fields,
