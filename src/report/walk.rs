@@ -290,12 +290,15 @@ impl WalkReport {
         for line in &lines {
             write!(
                 out,
-                "   {:<names$}  {:<choices$}  {:<says$}",
-                line.name, line.chosen_by, line.says
+                "   {:<names$}  {:<choices$}  ",
+                line.name, line.chosen_by
             )?;
             match line.entry {
-                Some(entry) => writeln!(out, "  {}", style.faint(&contents(entry)))?,
-                None => writeln!(out)?,
+                Some(entry) => {
+                    let contents = contents(entry);
+                    writeln!(out, "{:<says$}  {}", line.says, style.faint(&contents))?;
+                }
+                None => writeln!(out, "{}", line.says)?,
             }
             if self.bits {
                 write_fields(out, style, line)?;
@@ -366,17 +369,15 @@ fn write_fields(out: &mut dyn Write, style: Style, line: &Line) -> io::Result<()
 }
 
 fn write_neighbours(out: &mut dyn Write, neighbours: &Neighbours) -> io::Result<()> {
-    let mut none = true;
-    for (which, leaf) in [
-        ("last before", neighbours.before),
-        ("first after", neighbours.after),
-    ] {
-        if let Some(range) = leaf.and_then(|leaf| leaf.range()) {
-            writeln!(out, "   The {which} it that is mapped: {range}")?;
-            none = false;
-        }
+    let range = |leaf: Option<Leaf>| leaf.and_then(|leaf| leaf.range());
+    let (before, after) = (range(neighbours.before), range(neighbours.after));
+    if let Some(range) = before {
+        writeln!(out, "   The nearest page below that is mapped: {range}")?;
     }
-    if none {
+    if let Some(range) = after {
+        writeln!(out, "   The nearest page above that is mapped: {range}")?;
+    }
+    if before.or(after).is_none() {
         writeln!(out, "   Nothing at all is mapped.")?;
     }
     Ok(())
@@ -396,6 +397,14 @@ fn write_traced(out: &mut dyn Write, style: Style, piece: &Leaf) -> io::Result<(
 
 fn size(bytes: u64) -> String {
     Size::new(bytes).map_or("0".to_owned(), |size| size.to_string())
+}
+
+/// `1 page`, `2 pages`.
+fn count(number: u64, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
 }
 
 fn write_ranges(out: &mut dyn Write, style: Style, ranges: &[MappedRange]) -> io::Result<()> {
@@ -446,8 +455,10 @@ fn write_ranges(out: &mut dyn Write, style: Style, ranges: &[MappedRange]) -> io
     let bytes = u64::try_from(bytes).map_or("2^64".to_owned(), size);
     writeln!(
         out,
-        "   {bytes} in {} ranges: {entries} pages, {pieces} pieces of physical memory.",
-        ranges.len()
+        "   {bytes} in {}: {}, {} of physical memory.",
+        count(ranges.len() as u64, "range"),
+        count(entries, "page"),
+        count(pieces, "piece")
     )
 }
 
