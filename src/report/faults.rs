@@ -218,7 +218,7 @@ impl Row for Unlogged {
             count => format!("{count} times"),
         };
         let text = format!(
-            "{} interrupted {times} about faults, and the log tells of {}: at least {} not in it.",
+            "{} interrupted {times} about faults, and the log tells of {}: at least {} more happened.",
             self.iommu, self.logged, self.at_least
         );
         writeln!(out, "{}", style.caution(&text))

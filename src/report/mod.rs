@@ -19,7 +19,7 @@ pub use faults::{FaultsReport, Followed, Unlogged};
 pub use list::ListReport;
 pub use progress::Progress;
 pub use style::Style;
-pub use walk::{CpuPiece, CpuView, PhysicalAddress, Source, WalkReport};
+pub use walk::{CpuPiece, CpuView, Missing, PhysicalAddress, Source, WalkReport};
 
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};

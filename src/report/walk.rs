@@ -10,6 +10,8 @@ use crate::types::{Bdf, Iova, IovaRange, Size};
 /// How many lines of a long list the text shows.
 const LINES: usize = 16;
 
+const CPU_HEADING: &str = "3. What does the CPU see?";
+
 /// Where the second step was learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -33,6 +35,8 @@ pub struct WalkReport {
     pub lookup: Option<Lookup>,
     /// The second step: through the page table.
     pub walk: Option<TableWalk>,
+    /// Whether the address is in the window of interrupts, which no page table translates.
+    pub is_for_interrupts: bool,
     /// The page, or the piece of memory, that the address leads to.
     pub page: Option<Leaf>,
     /// The physical address that it leads to.
@@ -46,10 +50,25 @@ pub struct WalkReport {
     /// The same after other memory was mapped there.
     pub remapped: Option<Box<Self>>,
     /// What is not shown, and why.
-    pub missing: Vec<String>,
+    pub missing: Missing,
     /// Whether each bit is explained in the text.
     #[serde(skip)]
     pub bits: bool,
+}
+
+/// Why parts of a [`WalkReport`] are not there.
+#[derive(Debug, Default, Serialize)]
+pub struct Missing {
+    /// The first step.
+    pub lookup: Option<String>,
+    /// The levels of the page table.
+    pub walk: Option<String>,
+    /// The mapping's trace events, in place of the page table.
+    pub trace: Option<String>,
+    /// All that is mapped.
+    pub ranges: Option<String>,
+    /// The processor's side.
+    pub cpu: Option<String>,
 }
 
 /// A physical address; printed as `0x…`.
@@ -148,24 +167,23 @@ impl Report for WalkReport {
 
     fn text(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
         self.write_answer(out, style)?;
-        if let Some(lookup) = &self.lookup {
-            self.write_lookup(out, style, lookup)?;
-        }
-        match (&self.walk, self.page, self.source) {
-            (Some(walk), ..) => self.write_walk(out, style, walk)?,
-            (None, Some(piece), Some(Source::TraceEvents)) => {
-                write_traced(out, style, &piece)?;
-            }
-            _ => {}
+        self.write_lookup(out, style)?;
+        if self.iova.is_some() && !self.is_answered() {
+            self.write_walk(out, style)?;
         }
         if let Some(ranges) = &self.ranges {
             write_ranges(out, style, ranges)?;
         }
-        if let Some(cpu) = &self.cpu {
-            cpu.write(out, style)?;
+        if let Some(why) = &self.missing.ranges {
+            writeln!(out, "\n{}", style.heading("What is mapped"))?;
+            write_missing(out, style, why)?;
         }
-        for missing in &self.missing {
-            writeln!(out, "\n{} {missing}", style.caution("Not shown:"))?;
+        if let Some(cpu) = &self.cpu {
+            cpu.write(out, style, self.source)?;
+        }
+        if let Some(why) = &self.missing.cpu {
+            writeln!(out, "\n{}", style.heading(CPU_HEADING))?;
+            write_missing(out, style, why)?;
         }
         match &self.remapped {
             Some(again) => self.write_remapped(out, style, again),
@@ -211,6 +229,10 @@ impl WalkReport {
         };
         let heading = format!("{} IOVA {iova}", self.device);
         write!(out, "{}  ", style.heading(&heading))?;
+        if self.is_for_interrupts {
+            let text = "AN INTERRUPT: writes there are interrupts, whatever the page table says";
+            return writeln!(out, "{}", style.bad(text));
+        }
         let attachment = self.lookup.as_ref().map(|lookup| &lookup.attachment);
         match (self.physical_address, self.page, attachment) {
             (Some(physical), Some(page), _) => {
@@ -241,25 +263,52 @@ impl WalkReport {
         }
     }
 
-    fn write_lookup(&self, out: &mut dyn Write, style: Style, lookup: &Lookup) -> io::Result<()> {
+    fn write_lookup(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
+        let heading = style.heading("1. Which page table does the device use?");
         let unit = self.iommu.as_ref().map_or("", |unit| unit.name.as_str());
-        let heading = "1. Which page table does the device use?";
-        writeln!(out, "\n{}  {unit}, {}", style.heading(heading), lookup.mode)?;
-        let start = lookup.start.map(|start| Line {
-            name: "root table",
-            chosen_by: String::new(),
-            says: format!("begins at {start:#x}"),
-            entry: None,
-        });
-        let lines = start
-            .into_iter()
-            .chain(lookup.entries.iter().map(Line::from));
-        self.write_lines(out, style, lines)
+        if let Some(lookup) = &self.lookup {
+            writeln!(out, "\n{heading}  {unit}, {}", lookup.mode)?;
+            let start = lookup.start.map(|start| Line {
+                name: "root table",
+                chosen_by: String::new(),
+                says: format!("begins at {start:#x}"),
+                entry: None,
+            });
+            let entries = lookup.entries.iter().map(Line::from);
+            return self.write_lines(out, style, start.into_iter().chain(entries));
+        }
+        writeln!(out, "\n{heading}  {unit}")?;
+        let why = self.missing.lookup.as_deref().unwrap_or("not asked");
+        write_missing(out, style, why)
     }
 
-    fn write_walk(&self, out: &mut dyn Write, style: Style, walk: &TableWalk) -> io::Result<()> {
+    fn write_walk(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
         let heading = "2. Where does the address lead?";
         writeln!(out, "\n{}", style.heading(heading))?;
+        if let Some(walk) = &self.walk {
+            return self.write_levels(out, style, walk);
+        }
+        for why in [&self.missing.walk, &self.missing.trace]
+            .into_iter()
+            .flatten()
+        {
+            write_missing(out, style, why)?;
+        }
+        let (Some(piece), Some(physical)) = (self.page, self.physical_address) else {
+            return Ok(());
+        };
+        let range = piece.range().map_or(String::new(), |r| r.to_string());
+        writeln!(
+            out,
+            "   The kernel's trace of the mapping: {range} -> {:#x} ({})",
+            piece.physical,
+            size(piece.size)
+        )?;
+        let answer = format!("= physical address {physical}");
+        writeln!(out, "   {}", style.good(&answer))
+    }
+
+    fn write_levels(&self, out: &mut dyn Write, style: Style, walk: &TableWalk) -> io::Result<()> {
         let offset = self.iova.zip(walk.leaf).map(|(iova, leaf)| Line {
             name: "offset",
             chosen_by: format!("IOVA bits {}:0", leaf.size.trailing_zeros() - 1),
@@ -268,13 +317,13 @@ impl WalkReport {
         });
         let lines = walk.entries.iter().map(Line::from).chain(offset);
         self.write_lines(out, style, lines)?;
-        if let Some(physical) = self.physical_address {
-            let answer = format!("= physical address {physical}");
-            writeln!(out, "   {}", style.good(&answer))?;
-        } else if self.iova.is_some() {
-            write_neighbours(out, &walk.neighbours)?;
+        match self.physical_address {
+            Some(physical) => {
+                let answer = format!("= physical address {physical}");
+                writeln!(out, "   {}", style.good(&answer))
+            }
+            None => write_neighbours(out, &walk.neighbours),
         }
-        Ok(())
     }
 
     fn write_lines<'e>(
@@ -383,16 +432,8 @@ fn write_neighbours(out: &mut dyn Write, neighbours: &Neighbours) -> io::Result<
     Ok(())
 }
 
-fn write_traced(out: &mut dyn Write, style: Style, piece: &Leaf) -> io::Result<()> {
-    let heading = "2. Where does the address lead?";
-    writeln!(out, "\n{}", style.heading(heading))?;
-    let range = piece.range().map_or(String::new(), |r| r.to_string());
-    writeln!(
-        out,
-        "   The kernel mapped {range} -> {:#x} ({}), said the trace event iommu:map",
-        piece.physical,
-        size(piece.size)
-    )
+fn write_missing(out: &mut dyn Write, style: Style, why: &str) -> io::Result<()> {
+    writeln!(out, "   {} {why}", style.caution("Not shown:"))
 }
 
 fn size(bytes: u64) -> String {
@@ -463,9 +504,14 @@ fn write_ranges(out: &mut dyn Write, style: Style, ranges: &[MappedRange]) -> io
 }
 
 impl CpuView {
-    fn write(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
-        let heading = format!("3. What does the CPU see?  Process {}", self.process);
-        writeln!(out, "\n{}", style.heading(&heading))?;
+    fn write(&self, out: &mut dyn Write, style: Style, source: Option<Source>) -> io::Result<()> {
+        writeln!(
+            out,
+            "\n{}  process {}",
+            style.heading(CPU_HEADING),
+            self.process
+        )?;
+        let is_traced = source == Some(Source::TraceEvents);
         let address = |address: Option<PhysicalAddress>| {
             address.map_or("?".to_owned(), |address| address.to_string())
         };
@@ -494,13 +540,22 @@ impl CpuView {
                 "IOVAs",
                 "virtual address",
                 "CPU: physical",
-                "IOMMU: physical",
+                if is_traced {
+                    "mapped: physical"
+                } else {
+                    "IOMMU: physical"
+                },
                 "",
             ],
             &rows,
             LINES,
         )?;
         match self.agrees {
+            Some(true) if is_traced => {
+                let text = "The kernel mapped the memory that the CPU has.";
+                let proof = "Whether the IOMMU follows, DMA shows: iommu-tool test";
+                writeln!(out, "   {} {proof}", style.good(text))
+            }
             Some(true) => {
                 let text = "The CPU and the IOMMU come to the same physical memory.";
                 writeln!(out, "   {}", style.good(text))

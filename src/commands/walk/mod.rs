@@ -6,9 +6,10 @@ use super::{Context, Failure};
 use crate::binding;
 use crate::cli::WalkArgs;
 use crate::host::{
-    Attachment, Host, IommuUnit, Leaf, NotShown, Pagemap, RangeCollector, TraceRecorder, Walker,
+    Attachment, Host, IommuUnit, Leaf, Lookup, NotShown, Pagemap, RangeCollector, TraceRecorder,
+    Walker,
 };
-use crate::report::{CpuPiece, CpuView, PhysicalAddress, Source, WalkReport};
+use crate::report::{CpuPiece, CpuView, Missing, PhysicalAddress, Source, WalkReport};
 use crate::types::{Bdf, ExitClass, Iova, IovaRange};
 
 /// Prints how the address is translated now, or how it is while memory of our own is mapped there.
@@ -31,9 +32,9 @@ pub fn run(args: &WalkArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let unit = unit_of(host, device.bdf)?;
     let Sight { mut report, leaves } = look(host, &question, &unit, None, None);
     if report.lookup.is_none() && report.source.is_none() {
-        let why = report.missing.join("; ");
+        let why = report.missing.lookup.unwrap_or_default();
         let message = format!(
-            "cannot see how {} translates: {why}. 'iommu-tool walk {} IOVA --map 4K' can show a mapping of its own by trace events, on any kernel that has them",
+            "cannot see how {} translates: {why}. What was mapped before cannot be learned then; 'iommu-tool walk {} IOVA --map 4K' shows a mapping of its own, by trace events",
             unit.name, device.bdf
         );
         return Err(Failure::new(ExitClass::NoVerdict, message).into());
@@ -117,24 +118,39 @@ fn look(
         ranges: None,
         cpu: None,
         remapped: None,
-        missing: Vec::new(),
+        missing: Missing::default(),
+        is_for_interrupts: question
+            .iova
+            .is_some_and(|iova| unit.sends_interrupts(iova)),
         bits: question.bits,
     };
-    match host.lookup(question.device, unit) {
-        Ok(lookup) => report.lookup = Some(lookup),
-        Err(why) => report
-            .missing
-            .push(format!("which page table the device uses: {why}")),
-    }
     let mut leaves = Vec::new();
-    match walk_table(host, question, unit, range, &mut report) {
-        Ok(found) => leaves = found,
+    let found = match host.lookup(question.device, unit) {
+        Ok(lookup) => {
+            let found = walk_table(host, question, unit, range, &lookup, &mut report);
+            report.lookup = Some(lookup);
+            found
+        }
         Err(why) => {
-            report
-                .missing
-                .push(format!("the levels of the page table: {why}"));
+            report.missing.lookup = Some(why.to_string());
+            Err(why)
+        }
+    };
+    match (found, recorder) {
+        (Ok(found), _) => leaves = found,
+        (Err(why), recorder) => {
+            if report.lookup.is_some() {
+                report.missing.walk = Some(why.to_string());
+            }
             if let Some(recorder) = recorder {
-                leaves = see_trace(question, recorder, &mut report);
+                leaves = see_trace(recorder, &mut report);
+            }
+            if question.all {
+                report.missing.ranges = Some(match report.source {
+                    Some(_) => "trace events tell only of what is mapped while they are recorded"
+                        .to_owned(),
+                    None => why.to_string(),
+                });
             }
         }
     }
@@ -156,21 +172,18 @@ fn walk_table(
     question: &Question,
     unit: &IommuUnit,
     range: Option<IovaRange>,
+    lookup: &Lookup,
     report: &mut WalkReport,
 ) -> Result<Vec<Leaf>, NotShown> {
-    let attachment = report.lookup.as_ref().map(|lookup| &lookup.attachment);
-    let Some(Attachment::Table {
-        stage,
-        root,
-        levels,
-    }) = attachment
-    else {
-        return match attachment {
-            // There is no table to be shown.
-            Some(Attachment::PassThrough | Attachment::Blocked) => Ok(Vec::new()),
-            Some(Attachment::Other { words }) => Err(NotShown::NoSource(words.clone())),
-            _ => Err(NotShown::NoEntry("it takes the step before")),
-        };
+    let (stage, root, levels) = match &lookup.attachment {
+        Attachment::Table {
+            stage,
+            root,
+            levels,
+        } => (stage, root, levels),
+        // There is no table to be shown.
+        Attachment::PassThrough | Attachment::Blocked => return Ok(Vec::new()),
+        Attachment::Other { words } => return Err(NotShown::NotFollowed(words.clone())),
     };
     let mut walker = question
         .iova
@@ -199,20 +212,14 @@ fn walk_table(
 }
 
 /// The pieces that the trace tells of, in place of pages.
-fn see_trace(question: &Question, recorder: &TraceRecorder, report: &mut WalkReport) -> Vec<Leaf> {
+fn see_trace(recorder: &TraceRecorder, report: &mut WalkReport) -> Vec<Leaf> {
     match recorder.pieces() {
         Ok(pieces) => {
-            let leaves: Vec<Leaf> = pieces.iter().map(|piece| piece.as_leaf()).collect();
             report.source = Some(Source::TraceEvents);
-            if question.all {
-                report.missing.push(
-                    "the sizes of pages, and what others mapped: trace events tell of pieces of memory, as they are mapped".to_owned(),
-                );
-            }
-            leaves
+            pieces.iter().map(|piece| piece.as_leaf()).collect()
         }
         Err(why) => {
-            report.missing.push(format!("trace events: {why}"));
+            report.missing.trace = Some(why.to_string());
             Vec::new()
         }
     }
@@ -223,7 +230,9 @@ fn class_of(report: &WalkReport) -> ExitClass {
     let disagrees = |cpu: &CpuView| cpu.agrees == Some(false);
     match report.iova {
         _ if report.cpu.as_ref().is_some_and(disagrees) => ExitClass::Failed,
-        Some(_) if report.physical_address.is_some() => ExitClass::Done,
+        Some(_) if report.physical_address.is_some() && !report.is_for_interrupts => {
+            ExitClass::Done
+        }
         None if report.ranges.is_some() => ExitClass::Done,
         // Nothing says where it leads.
         _ if report.source.is_none() && !report.is_answered() => ExitClass::NoVerdict,

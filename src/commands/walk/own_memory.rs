@@ -67,7 +67,7 @@ pub fn run(args: &WalkArgs, context: &Context) -> anyhow::Result<ExitClass> {
         report.remapped = Some(Box::new(again));
     }
     if let (Err(why), None) = (&recorder, report.source) {
-        report.missing.push(format!("trace events: {why}"));
+        report.missing.trace = Some(why.to_string());
     }
     context.output.emit(&report)?;
     Ok(class)
@@ -150,7 +150,7 @@ impl Scene<'_> {
             look(self.host, &self.question, &self.unit, recorder, Some(range));
         match self.cpu_view(memory, &leaves) {
             Ok(view) => report.cpu = Some(view),
-            Err(why) => report.missing.push(format!("what the CPU sees: {why}")),
+            Err(why) => report.missing.cpu = Some(why.to_string()),
         }
         for mapping in mappings {
             mapping.unmap()?;

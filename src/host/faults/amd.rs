@@ -43,10 +43,15 @@ pub(super) fn parse(record: &KernelRecord) -> Option<LogEvent> {
     let flags = after(event, " flags=")
         .and_then(leading_hex)
         .and_then(|flags| u32::try_from(flags).ok());
+    let address = ["address=", "gpa=", "spa="]
+        .iter()
+        .find_map(|name| after(event, name))
+        .and_then(leading_hex)
+        .map(Iova);
     let reason = Reason {
         code: flags,
         words: match flags {
-            Some(flags) if name == "IO_PAGE_FAULT" => format!("{name}: {}", words(flags)),
+            Some(flags) if name == "IO_PAGE_FAULT" => format!("{name}: {}", words(flags, address)),
             _ => name.to_owned(),
         },
     };
@@ -55,16 +60,12 @@ pub(super) fn parse(record: &KernelRecord) -> Option<LogEvent> {
         Some(device) => device.split([' ', ',']).next()?.parse().ok(),
         None => device_before(before),
     };
-    fault.address = ["address=", "gpa=", "spa="]
-        .iter()
-        .find_map(|name| after(event, name))
-        .and_then(leading_hex)
-        .map(Iova);
+    fault.address = address;
     // IO_PAGE_FAULT prints 0 where there was no PASID, in the field that other events call so.
     fault.pasid = after(event, "pasid=")
         .and_then(leading_hex)
         .and_then(|pasid| u32::try_from(pasid).ok().filter(|pasid| *pasid != 0));
-    fault.access = flags.map(access);
+    fault.access = flags.and_then(|flags| access(flags, fault.address));
     Some(LogEvent::Fault(fault))
 }
 
@@ -74,17 +75,29 @@ fn device_before(text: &str) -> Option<Bdf> {
     address.rsplit(' ').next()?.parse().ok()
 }
 
-fn access(flags: u32) -> Access {
+/// Whether the address is one that interrupts are sent to: the window of x86 (VT-d 3.14; APIC), or AMD's own, of which
+/// the log shows all 64 bits.
+fn is_for_interrupts(address: Option<Iova>) -> bool {
+    address.is_some_and(|Iova(address)| {
+        address >> 20 == 0xfee || address & 0xff_ffff_ffff >= 0xfd_f800_0000
+    })
+}
+
+/// What was tried. Some emulated IOMMUs set the flag of interrupts for all requests: that says nothing.
+fn access(flags: u32, address: Option<Iova>) -> Option<Access> {
     match flags {
-        _ if flags & INTERRUPT != 0 => Access::Interrupt,
-        _ if flags & WRITE != 0 => Access::Write,
-        _ => Access::Read,
+        _ if flags & INTERRUPT != 0 => is_for_interrupts(address).then_some(Access::Interrupt),
+        _ if flags & WRITE != 0 => Some(Access::Write),
+        _ => Some(Access::Read),
     }
 }
 
-fn words(flags: u32) -> &'static str {
+fn words(flags: u32, address: Option<Iova>) -> &'static str {
     match flags {
-        _ if flags & INTERRUPT != 0 => "the interrupt is not remapped",
+        _ if flags & INTERRUPT != 0 && is_for_interrupts(address) => {
+            "the interrupt is not remapped"
+        }
+        _ if flags & INTERRUPT != 0 => "the flags say interrupt, and the address does not",
         _ if flags & RESERVED != 0 => "a reserved bit is set in a table entry",
         _ if flags & TRANSLATION != 0 => "a translation request was refused",
         _ if flags & PRESENT == 0 => "nothing is mapped there",
@@ -128,24 +141,25 @@ mod tests {
 
     #[test]
     fn flags_are_told_in_words() {
-        for (flags, access, words) in [
-            ("0x0000", Access::Read, "nothing is mapped there"),
+        let unmapped = "nothing is mapped there";
+        let forbidden = "the page does not allow this access";
+        let odd = "the flags say interrupt, and the address does not";
+        for (address, flags, access, words) in [
+            ("0x1000", "0x0000", Some(Access::Read), unmapped),
+            ("0x1000", "0x0050", Some(Access::Read), forbidden),
+            ("0x1000", "0x0070", Some(Access::Write), forbidden),
             (
-                "0x0050",
-                Access::Read,
-                "the page does not allow this access",
+                "0xfffffffdf8140200",
+                "0x0008",
+                Some(Access::Interrupt),
+                "the interrupt is not remapped",
             ),
-            (
-                "0x0070",
-                Access::Write,
-                "the page does not allow this access",
-            ),
-            ("0x0008", Access::Interrupt, "the interrupt is not remapped"),
+            ("0x0", "0x000a", None, odd),
         ] {
             let fault = fault(&format!(
-                "pci 0000:00:03.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x0001 address=0x1000 flags={flags}]"
+                "pci 0000:00:03.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x0001 address={address} flags={flags}]"
             ));
-            assert_eq!(fault.access, Some(access), "{flags}");
+            assert_eq!(fault.access, access, "{flags}");
             assert!(fault.reason.words.ends_with(words), "{flags}: {fault:?}");
         }
     }

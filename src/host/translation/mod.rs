@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::pci::sysfs;
 use super::{Host, IommuKind};
-use crate::types::Bdf;
+use crate::types::{Bdf, Iova};
 
 /// A structure in memory that the IOMMU reads on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -141,8 +141,11 @@ pub enum NotShown {
         option: &'static str,
     },
     /// No kernel shows it for this kind of IOMMU.
-    #[error("no kernel shows it for this kind of IOMMU ({0})")]
-    NoSource(String),
+    #[error("{0}")]
+    NoSource(&'static str),
+    /// The device's requests are treated in a way that this program does not follow.
+    #[error("this program does not follow how the device's requests are treated: {0}")]
+    NotFollowed(String),
     /// It is shown, and not for this device.
     #[error("the kernel shows nothing for this device: {0}")]
     NoEntry(&'static str),
@@ -175,7 +178,7 @@ impl Host {
         match unit.kind {
             Some(IommuKind::Vtd) => self.vtd_lookup(bdf, &unit.name),
             Some(IommuKind::AmdVi) => self.amd_lookup(bdf),
-            _ => Err(self.no_source(unit)),
+            _ => Err(no_source(unit)),
         }
     }
 
@@ -193,13 +196,29 @@ impl Host {
     ) -> Result<(), NotShown> {
         match unit.kind {
             Some(IommuKind::Vtd) => self.vtd_visit(bdf, visit),
-            _ => Err(self.no_source(unit)),
+            _ => Err(no_source(unit)),
         }
     }
+}
 
-    fn no_source(&self, unit: &IommuUnit) -> NotShown {
-        NotShown::NoSource(unit.kind.map_or(unit.name.clone(), |kind| kind.to_string()))
+impl IommuUnit {
+    /// Whether a write to this address is an interrupt, which no page table translates (VT-d 3.14; AMD 48882, section 2.1.4).
+    #[must_use]
+    pub fn sends_interrupts(&self, iova: Iova) -> bool {
+        let is_x86 = matches!(self.kind, Some(IommuKind::Vtd | IommuKind::AmdVi));
+        is_x86 && (0xfee0_0000..=0xfeef_ffff).contains(&iova.0)
     }
+}
+
+fn no_source(unit: &IommuUnit) -> NotShown {
+    NotShown::NoSource(match unit.kind {
+        Some(IommuKind::Virtio) => {
+            "virtio-iommu has no tables here: the hypervisor keeps the mappings, and does not show them"
+        }
+        Some(IommuKind::AmdVi) => "no kernel shows the page tables of AMD-Vi",
+        Some(IommuKind::SmmuV3) => "no kernel shows the tables of an SMMU",
+        Some(IommuKind::Vtd) | None => "no kernel shows the tables of this kind of IOMMU",
+    })
 }
 
 /// What the low bits of a table's address are for is up to the table; addresses take bits 51:12 (VT-d, AMD-Vi, and x86).
