@@ -30,6 +30,8 @@ pub(super) enum Fault {
     DeadDma,
     /// The device drops the address bits from 28 on.
     DropsUpperBits,
+    /// Both of these at once.
+    NotTranslatedAndDropsUpperBits,
     /// The third bit of the last byte of each transfer comes out wrong.
     FlippedBit,
     /// A bit of the data path always reads as one.
@@ -83,7 +85,7 @@ impl FakeSpace {
             (iova - start < mapped.size && allowed).then(|| mapped.memory + (iova - start))
         };
         match self.fault {
-            Fault::NotTranslated => Some(iova),
+            Fault::NotTranslated | Fault::NotTranslatedAndDropsUpperBits => Some(iova),
             Fault::StaleReads if !writing => {
                 find(&self.live.lock().unwrap()).or_else(|| find(&self.stale.lock().unwrap()))
             }
@@ -203,10 +205,15 @@ impl FakeEngine {
         self.space.fault
     }
 
+    fn drops_upper_bits(&self) -> bool {
+        let droppers = [Fault::DropsUpperBits, Fault::NotTranslatedAndDropsUpperBits];
+        droppers.contains(&self.fault())
+    }
+
     /// Where byte `index` of a transfer from `start` goes.
     fn target(&self, start: Iova, index: u64, writing: bool) -> Option<u64> {
         let start = match self.fault() {
-            Fault::DropsUpperBits => start.0 & ((1 << 28) - 1),
+            _ if self.drops_upper_bits() => start.0 & ((1 << 28) - 1),
             Fault::AlignsAddresses => start.0 & !7,
             _ => start.0,
         };
@@ -225,7 +232,7 @@ impl FakeEngine {
 impl DmaEngine for FakeEngine {
     fn limits(&self) -> EngineLimits {
         EngineLimits {
-            address_bits: 28,
+            address_bits: if self.drops_upper_bits() { 28 } else { 64 },
             register_bits: 64,
             max_size: PAGE as usize,
             alignment: 1,

@@ -92,12 +92,20 @@ fn attempt(result: Result<(), Problem>) -> Result<Option<String>, Problem> {
     }
 }
 
-/// The lines in which an IOMMU driver reports a fault.
+/// The most lines of the kernel log that are quoted.
+const QUOTED: usize = 4;
+
+/// The lines in which an IOMMU driver reports a fault, each once, and not all if there are many.
 fn faults(lines: Vec<String>) -> Vec<String> {
-    let is_fault = |line: &String| {
-        ["DMAR: [DMA", "IO_PAGE_FAULT", "virtio_iommu", "arm-smmu-v3"]
-            .iter()
-            .any(|sign| line.contains(sign))
-    };
-    lines.into_iter().filter(is_fault).collect()
+    let signs = ["DMAR: [DMA", "IO_PAGE_FAULT", "virtio_iommu", "arm-smmu-v3"];
+    let mut faults: Vec<String> = lines
+        .into_iter()
+        .filter(|line| signs.iter().any(|sign| line.contains(sign)))
+        .collect();
+    faults.dedup();
+    if faults.len() > QUOTED {
+        let more = faults.split_off(QUOTED).len();
+        faults.push(format!("(and {more} lines like these)"));
+    }
+    faults
 }

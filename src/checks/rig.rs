@@ -140,14 +140,23 @@ impl<'a> Rig<'a> {
         Ok(self.placement.allocate(size, page)?)
     }
 
-    /// Takes exactly the page at this IOVA; `false` if it is not usable, out of the engine's reach, or taken.
+    /// Takes exactly the page at this IOVA; `false` if it is not usable, out of the engine's certain reach, or taken.
     pub(super) fn take_page(&mut self, iova: Iova) -> bool {
-        IovaRange::new(iova, self.page as u64).is_ok_and(|range| self.placement.take(range))
+        let reach = last_address(self.limits().address_bits);
+        IovaRange::new(iova, self.page as u64)
+            .is_ok_and(|range| range.last() <= reach && self.placement.take(range))
     }
 
-    /// Whether test mappings lie above all memory and all devices of the host.
-    pub(super) fn is_above_memory(&self) -> bool {
-        self.placement.is_above_memory()
+    /// IOVAs for this many pages at which DMA harms nobody whatever happens to it, and those which the device may make of
+    /// them; as [`Placement::harmless`].
+    pub(super) fn harmless_iovas(
+        &mut self,
+        pages: usize,
+    ) -> Option<(IovaRange, Option<IovaRange>)> {
+        let limits = self.limits();
+        let size = (pages * self.page) as u64;
+        self.placement
+            .harmless(size, limits.address_bits, limits.register_bits)
     }
 
     /// Keeps from now on to the addresses that the engine reaches for certain. Nothing may be mapped.

@@ -67,12 +67,14 @@ impl Report for BindingReport {
                 None => "without a driver".to_owned(),
             };
             write!(out, "{} ", device.bdf)?;
-            if device.changed {
-                let now = name(&device.driver);
+            let now = name(&device.driver);
+            if !device.changed {
+                write!(out, "is {now} already, nothing changed")?;
+            } else if device.driver == device.driver_before {
+                write!(out, "is {now} as before, its driver_override is restored")?;
+            } else {
                 let before = name(&device.driver_before);
                 write!(out, "is {} now, it was {before}", style.good(&now))?;
-            } else {
-                write!(out, "is {} already, nothing changed", name(&device.driver))?;
             }
             if !device.nodes.is_empty() {
                 if let Some(group) = device.group {
