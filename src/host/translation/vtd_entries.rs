@@ -161,8 +161,6 @@ fn describe(attachment: &Attachment, width: &str, domain: u64) -> String {
 
 /// Section 9.4: an entry of 32 bytes for each device and function, of which Linux shows the lower 16.
 pub(super) fn scalable_context_entry(bdf: Bdf, table: u64, words: [u64; 2]) -> Entry {
-    let entries = 128 << bits(&words, 11, 9);
-    let without = bits(&words, 83, 64);
     Entry {
         name: "context entry",
         section: "VT-d 9.4",
@@ -184,10 +182,7 @@ pub(super) fn scalable_context_entry(bdf: Bdf, table: u64, words: [u64; 2]) -> E
                 11,
                 9,
                 "PDTS, size of the PASID directory",
-                match entries {
-                    128 => |_| "128 entries",
-                    _ => |_| "more than 128 entries",
-                },
+                directory_size,
             ),
             address_field(&words, 63, 12, "PASIDDIRPTR, PASID directory pointer"),
             field(
@@ -195,13 +190,25 @@ pub(super) fn scalable_context_entry(bdf: Bdf, table: u64, words: [u64; 2]) -> E
                 83,
                 64,
                 "RID_PASID, PASID of requests without one",
-                match without {
-                    0 => |_| "PASID 0",
-                    _ => nothing,
-                },
+                nothing,
             ),
         ],
     }
+}
+
+/// PDTS: 2 to the power of 7 and this, each of them for 64 PASIDs.
+fn directory_size(value: u64) -> &'static str {
+    const SIZES: [&str; 8] = [
+        "for 2^13 PASIDs",
+        "for 2^14 PASIDs",
+        "for 2^15 PASIDs",
+        "for 2^16 PASIDs",
+        "for 2^17 PASIDs",
+        "for 2^18 PASIDs",
+        "for 2^19 PASIDs",
+        "for 2^20 PASIDs",
+    ];
+    SIZES.get(value as usize).copied().unwrap_or("")
 }
 
 /// The PASID that stands for requests without one (section 9.4, RID_PASID).
