@@ -59,9 +59,12 @@ pub(super) fn change(
     changes: FindChanges,
 ) -> Result<Vec<Bdf>, BindingError> {
     let journal = Journal::of(host);
-    // Refuse, or have nothing to do, before anything is written, be it a lock file.
-    if changes(host, &journal, devices)?.is_empty() {
-        return Ok(Vec::new());
+    // Refuse, or have nothing to do, before anything is written, be it a lock file. What looks unfinished may be a command at
+    // work: the lock tells.
+    match changes(host, &journal, devices) {
+        Ok(changes) if changes.is_empty() => return Ok(Vec::new()),
+        Ok(_) | Err(BindingError::Unfinished(_)) => {}
+        Err(error) => return Err(error),
     }
     if !host.is_live() {
         return Err(BindingError::Captured);

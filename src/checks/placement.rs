@@ -30,18 +30,22 @@ pub(super) struct Placement {
 impl Placement {
     /// Looks for room in the usable ranges, up to the last address that the engine reaches. `physical_top` is the first
     /// address above all memory and devices, if it is known; `chosen` is the lowest IOVA that the user wants, and there
-    /// must be room from there on.
+    /// must be room from there on. `reserved` are in use by the engine; those out of reach do not matter.
     pub(super) fn new(
         usable: &[IovaRange],
         reach: Iova,
         physical_top: Option<u64>,
         chosen: Option<Iova>,
+        reserved: &[IovaRange],
     ) -> Result<Self, Problem> {
         let clipped: Vec<IovaRange> = usable
             .iter()
             .filter_map(|range| IovaRange::from_ends(range.start(), range.last().min(reach)))
             .collect();
         let mut iovas = IovaAllocator::new(&clipped);
+        for range in reserved {
+            let _ = iovas.reserve(*range);
+        }
         let top = physical_top
             .and_then(|top| top.checked_next_multiple_of(1 << 30))
             .map(Iova);

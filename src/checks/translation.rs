@@ -3,9 +3,11 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use super::isolation::attempt;
 use super::lane::Lane;
 use super::pattern::{Pattern, inverted};
 use super::{Blocking, Check, Finding, Problem, Rig, Role, Verdict};
+use crate::engine::Reading;
 use crate::iommu::{DmaBuffer, DmaMapping};
 use crate::types::{Iova, IovaRange, Protection};
 
@@ -25,7 +27,12 @@ const CANARY_SIZE: usize = 64;
 const CANDIDATES: [usize; 2] = [256, 8192];
 
 fn canary(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
-    let finding = match places(rig)? {
+    let places = if rig.shows_reads(CANARY_SIZE) {
+        places(rig)?
+    } else {
+        Err("the device cannot show what it reads where nothing is mapped".to_owned())
+    };
+    let finding = match places {
         Ok(places) => by_canary(rig, &places)?,
         Err(why_not) => by_loop(rig, &why_not)?,
     };
@@ -55,6 +62,9 @@ struct Place {
 fn places(rig: &mut Rig<'_>) -> Result<Result<Places, String>, Problem> {
     for pages in CANDIDATES {
         let memory = rig.memory(pages)?;
+        if let Err(why) = rig.observer.physical_address(memory.address()) {
+            return Ok(Err(why));
+        }
         let range = rig.iovas(pages)?;
         // Mapping pins the pages, so their physical addresses stay what they are.
         let pin = DmaMapping::new(
@@ -108,7 +118,7 @@ fn by_canary(rig: &mut Rig<'_>, places: &Places) -> Result<Finding, Problem> {
         landing,
         ..
     } = places;
-    let canary = Pattern::Random(rig.seed).bytes(CANARY_SIZE, rig.next_turn());
+    let canary = payload(rig);
     let untouched = inverted(&canary);
     memory.write(secret.offset, &canary);
     memory.write(landing.offset, &untouched);
@@ -121,12 +131,17 @@ fn by_canary(rig: &mut Rig<'_>, places: &Places) -> Result<Finding, Problem> {
         Protection::ReadWrite,
     )?;
 
-    rig.load(secret.iova, CANARY_SIZE)?;
-    rig.store(landing.iova, CANARY_SIZE)?;
+    let read = attempt(rig.load(secret.iova, canary.len()))?;
+    rig.store(landing.iova, canary.len())?;
 
-    let mut landed = vec![0; CANARY_SIZE];
+    let mut landed = vec![0; canary.len()];
     memory.read(landing.offset, &mut landed);
-    Ok(if landed == canary {
+    let leaked = match rig.limits().reading {
+        Reading::Kept => landed == canary,
+        Reading::Compared => read == Ok(true),
+        Reading::Never => false,
+    };
+    Ok(if leaked {
         Finding::fail(format!(
             "the device read physical memory at {}, where nothing is mapped for it: this IOMMU does not hold it back",
             secret.iova
@@ -161,17 +176,17 @@ fn by_loop(rig: &mut Rig<'_>, why_not: &str) -> Result<Finding, Problem> {
     };
     let _mapping = map(range)?;
     let _other = other.map(map).transpose()?;
-    let payload = Pattern::Random(rig.seed).bytes(CANARY_SIZE, rig.next_turn());
+    let payload = payload(rig);
     let destination = Iova(range.start().0 + rig.page() as u64);
     memory.write(0, &payload);
     memory.write(rig.page(), &inverted(&payload));
 
-    rig.load(range.start(), CANARY_SIZE)?;
-    rig.store(destination, CANARY_SIZE)?;
+    let read = rig.load(range.start(), payload.len())?;
+    rig.store(destination, payload.len())?;
 
-    let mut landed = vec![0; CANARY_SIZE];
+    let mut landed = vec![0; payload.len()];
     memory.read(rig.page(), &mut landed);
-    Ok(if landed == payload {
+    Ok(if read && landed == payload {
         Finding::pass(format!(
             "a loop through {}, above all memory, came back ({why_not}, so there was no canary)",
             range.start()
@@ -193,10 +208,17 @@ fn reaches_all_it_can_be_told(rig: &mut Rig<'_>) -> Result<bool, Problem> {
         return Ok(true);
     }
     let (source, destination) = Lane::pair(rig, &[0], &[0])?;
-    let payload = Pattern::Random(rig.seed).bytes(CANARY_SIZE, rig.next_turn());
+    let payload = payload(rig);
     source.write(&payload);
     destination.write(&inverted(&payload));
-    rig.load(source.iova(0), CANARY_SIZE)?;
-    rig.store(destination.iova(0), CANARY_SIZE)?;
-    Ok(destination.read(CANARY_SIZE) == payload)
+    let read = rig.load(source.iova(0), payload.len())?;
+    rig.store(destination.iova(0), payload.len())?;
+    Ok(read && destination.read(payload.len()) == payload)
+}
+
+/// Bytes that do not come back by chance, at least [`CANARY_SIZE`].
+fn payload(rig: &mut Rig<'_>) -> Vec<u8> {
+    let size = rig.size_from(CANARY_SIZE);
+    let wanted = Pattern::Random(rig.seed).bytes(size, rig.next_turn());
+    rig.payload(&wanted)
 }

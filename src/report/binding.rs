@@ -24,13 +24,7 @@ struct Device {
     group: Option<GroupId>,
     nodes: Vec<PathBuf>,
     /// Devices of the group that keep user space from opening it.
-    blockers: Vec<Holdup>,
-}
-
-#[derive(Debug, Serialize)]
-struct Holdup {
-    device: String,
-    driver: String,
+    blockers: Vec<Blocker>,
 }
 
 impl BindingReport {
@@ -43,13 +37,7 @@ impl BindingReport {
             driver: outcome.after,
             group: outcome.group,
             nodes: outcome.nodes,
-            blockers: blockers
-                .into_iter()
-                .map(|blocker| Holdup {
-                    device: blocker.device,
-                    driver: blocker.driver,
-                })
-                .collect(),
+            blockers,
         };
         Self {
             devices: outcomes.into_iter().map(device).collect(),

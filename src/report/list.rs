@@ -25,16 +25,10 @@ struct Group {
     domain_type: Option<String>,
     /// Whether user space could open the group now.
     viable: bool,
-    blockers: Vec<Holdup>,
+    blockers: Vec<Blocker>,
     reserved_regions: Vec<Reserved>,
     devices: Vec<Device>,
-    other_devices: Vec<Other>,
-}
-
-#[derive(Debug, Serialize)]
-struct Holdup {
-    device: String,
-    driver: String,
+    other_devices: Vec<OtherDevice>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,12 +37,6 @@ struct Reserved {
     last: Iova,
     #[serde(rename = "type")]
     kind: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Other {
-    name: String,
-    driver: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,22 +77,13 @@ impl ListReport {
                     group: group.id,
                     domain_type: group.domain.clone(),
                     viable: group.is_viable(),
-                    blockers: group.blockers().into_iter().map(Holdup::from).collect(),
+                    blockers: group.blockers(),
                     reserved_regions: group.reserved.iter().map(Reserved::from).collect(),
                     devices: group.devices.iter().map(device).collect(),
-                    other_devices: group.others.iter().map(Other::from).collect(),
+                    other_devices: group.others.clone(),
                 })
                 .collect(),
             devices_without_group: without_group.iter().map(device).collect(),
-        }
-    }
-}
-
-impl From<Blocker> for Holdup {
-    fn from(blocker: Blocker) -> Self {
-        Self {
-            device: blocker.device,
-            driver: blocker.driver,
         }
     }
 }
@@ -115,15 +94,6 @@ impl From<&ReservedRegion> for Reserved {
             start: region.range.start(),
             last: region.range.last(),
             kind: region.kind.clone(),
-        }
-    }
-}
-
-impl From<&OtherDevice> for Other {
-    fn from(device: &OtherDevice) -> Self {
-        Self {
-            name: device.name.clone(),
-            driver: device.driver.clone(),
         }
     }
 }

@@ -8,6 +8,7 @@ mod measuring;
 mod proof;
 mod refusals;
 mod required;
+mod safety;
 
 #[path = "../lab/mod.rs"]
 #[expect(
@@ -34,6 +35,7 @@ fn main() {
         proof::trials(),
         binding::trials(),
         refusals::trials(),
+        safety::trials(),
         measuring::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
