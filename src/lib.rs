@@ -11,5 +11,5 @@ pub mod engine;
 pub mod host;
 pub mod iommu;
 pub mod report;
-mod sys;
+pub mod sys;
 pub mod types;

@@ -3,6 +3,7 @@
 use clap::Parser;
 use iommu_tool::cli::{Cli, ColorChoice, GlobalArgs};
 use iommu_tool::commands::{self, Context, class_of};
+use iommu_tool::host::Host;
 use iommu_tool::report::{ErrorReport, Output};
 use iommu_tool::types::ExitClass;
 use std::io;
@@ -12,7 +13,12 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(&cli.global);
     let output = output(&cli.global);
-    let context = Context { output };
+    let host = cli
+        .global
+        .sysroot
+        .as_deref()
+        .map_or_else(Host::live, Host::at);
+    let context = Context { host, output };
     let class = commands::run(&cli, &context).unwrap_or_else(|error| fail(&error, output));
     class.into()
 }

@@ -1,5 +1,6 @@
 //! Errors become exit statuses here and nowhere else.
 
+use crate::host::HostError;
 use crate::types::ExitClass;
 
 /// An error of a command itself, with the exit status it leads to.
@@ -24,7 +25,8 @@ impl Failure {
 #[must_use]
 pub fn class_of(error: &anyhow::Error) -> ExitClass {
     let known = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<Failure>().map(|failure| failure.class)
+        let failure = cause.downcast_ref().map(|e: &Failure| e.class);
+        failure.or_else(|| cause.downcast_ref().map(HostError::class))
     };
     error.chain().find_map(known).unwrap_or(ExitClass::Failed)
 }

@@ -2,16 +2,20 @@
 
 mod completions;
 mod failure;
+mod list;
 
 pub use failure::{Failure, class_of};
 
 use crate::cli::{Cli, Command};
+use crate::host::Host;
 use crate::report::Output;
 use crate::types::ExitClass;
 
 /// What every command needs beside its own arguments.
 #[derive(Debug)]
 pub struct Context {
+    /// The host to look at and to change.
+    pub host: Host,
     /// Where results go.
     pub output: Output,
 }
@@ -22,6 +26,7 @@ pub struct Context {
 /// Why it could not be done; [`class_of`] gives the exit status for it.
 pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
     match &cli.command {
+        Command::List(args) => list::run(args, context),
         Command::Completions(args) => completions::run(args, context),
         _ => anyhow::bail!("not built yet"),
     }

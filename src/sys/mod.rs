@@ -1,1 +1,6 @@
-//! The kernel's own interfaces: ioctls on the bindings' structs, and safe types above them.
+//! Kernel interfaces and nothing else: safe types above what needs `unsafe`.
+#![allow(unsafe_code)]
+
+mod patient_write;
+
+pub use patient_write::{WriteOutcome, write_patiently};

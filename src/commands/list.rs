@@ -1,0 +1,54 @@
+//! `list [DEVICE...]`: IOMMU groups, their devices and drivers, and why a group cannot be assigned.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Context;
+use crate::cli::ListArgs;
+use crate::host::{Host, HostError, IommuGroup, PciDevice};
+use crate::report::ListReport;
+use crate::types::{DeviceName, ExitClass};
+
+/// Prints the groups of the devices that were named, or all.
+///
+/// # Errors
+/// A name means no device, or sysfs cannot be read.
+pub fn run(args: &ListArgs, context: &Context) -> anyhow::Result<ExitClass> {
+    let host = &context.host;
+    let (groups, without_group) = if args.devices.is_empty() {
+        (host.groups(), host.devices_without_group()?)
+    } else {
+        named(host, &args.devices)?
+    };
+    let iommu = host.has_iommu();
+    if !iommu {
+        log::warn!("{}", host.missing_iommu());
+    }
+    let ids = groups
+        .iter()
+        .flat_map(|group| &group.devices)
+        .chain(&without_group)
+        .map(|device| device.id);
+    let names = host.pci_names(ids);
+    let report = ListReport::new(iommu, &groups, &without_group, &names, &host.kernel_names());
+    context.output.emit(&report)?;
+    Ok(ExitClass::Done)
+}
+
+/// The whole groups of the devices, because a group is what can be assigned; and those devices that have none.
+fn named(
+    host: &Host,
+    names: &[DeviceName],
+) -> Result<(Vec<IommuGroup>, Vec<PciDevice>), HostError> {
+    let mut ids = BTreeSet::new();
+    let mut without_group = BTreeMap::new();
+    for name in names {
+        for device in host.resolve(name)? {
+            match device.group {
+                Some(id) => drop(ids.insert(id)),
+                None => drop(without_group.insert(device.bdf, device)),
+            }
+        }
+    }
+    let groups: Result<_, _> = ids.into_iter().map(|id| host.group(id)).collect();
+    Ok((groups?, without_group.into_values().collect()))
+}

@@ -1,0 +1,121 @@
+//! The built program on real kernels, each in a guest with a virtual IOMMU.
+//!
+//! Each test boots a guest of its own and runs many commands in it. `tests/run guest` starts this; a name after it picks tests,
+//! as with every Rust test.
+
+mod binding;
+mod measuring;
+mod proof;
+mod refusals;
+mod required;
+
+#[path = "../lab/mod.rs"]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "its command line and its own tests belong to the lab's own program"
+)]
+mod lab;
+
+use lab::{Guest, Iommu, Kernel, Machine, Output};
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // A guest has two CPUs.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert((cores / 2).max(1));
+    if let Err(error) = lab::stop_on_signals() {
+        eprintln!("cannot watch for signals: {error:#}");
+        std::process::exit(125);
+    }
+    let trials = [
+        proof::trials(),
+        binding::trials(),
+        refusals::trials(),
+        measuring::trials(),
+    ];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
+}
+
+/// A test that boots `machine` and looks at it.
+fn in_guest(
+    name: impl Into<String>,
+    machine: Machine,
+    look: impl FnOnce(&mut Guest) -> Result<(), Failed> + Send + 'static,
+) -> Trial {
+    Trial::test(name, move || {
+        let mut guest = Guest::boot(&machine, &lab::binary()?)?;
+        look(&mut guest)
+    })
+}
+
+/// A machine with this kernel and IOMMU, and more kernel parameters.
+fn machine(kernel: Kernel, iommu: Iommu, cmdline: &[&str]) -> Machine {
+    Machine {
+        kernel,
+        iommu,
+        cmdline: cmdline.iter().map(ToString::to_string).collect(),
+        ..Machine::default()
+    }
+}
+
+/// Runs a script that must end with this status.
+fn run(guest: &mut Guest, script: &str, status: i32) -> Result<Output, Failed> {
+    let output = guest.run(script)?;
+    if output.status == status {
+        Ok(output)
+    } else {
+        Err(format!(
+            "'{script}' should exit with {status}: {output}\n--- console\n{}",
+            guest.console()
+        )
+        .into())
+    }
+}
+
+/// Runs a script that must end with this status and print one JSON document.
+fn run_json(guest: &mut Guest, script: &str, status: i32) -> Result<Value, Failed> {
+    let output = run(guest, script, status)?;
+    serde_json::from_str(&output.stdout)
+        .map_err(|error| format!("'{script}' printed no JSON: {error}\n{output}").into())
+}
+
+/// Fails with what was seen unless the text has all these words.
+fn expect_words(what: &str, text: &str, words: &[&str]) -> Result<(), Failed> {
+    match words.iter().find(|word| !text.contains(**word)) {
+        None => Ok(()),
+        Some(word) => Err(format!("{what} does not say '{word}': {text}").into()),
+    }
+}
+
+/// What the kernel must show after the program is done: every page pinned for DMA was released, and nothing went wrong.
+fn expect_clean_kernel(guest: &mut Guest) -> Result<(), Failed> {
+    let pins = run(guest, "grep nr_foll_pin_ /proc/vmstat", 0)?.stdout;
+    let count = |name: &str| {
+        pins.lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(|number| number.trim().to_owned())
+    };
+    let (acquired, released) = (count("nr_foll_pin_acquired"), count("nr_foll_pin_released"));
+    if acquired.is_none() || acquired != released {
+        return Err(format!("pages pinned for DMA were not all released: {pins}").into());
+    }
+    let log = run(guest, "dmesg", 0)?.stdout;
+    let bad = [
+        "WARNING:",
+        "BUG:",
+        "Oops",
+        "Call Trace",
+        "general protection",
+        "leaked",
+    ];
+    match log
+        .lines()
+        .find(|line| bad.iter().any(|sign| line.contains(sign)))
+    {
+        None => Ok(()),
+        Some(line) => Err(format!("the kernel log has '{line}':\n{log}").into()),
+    }
+}

@@ -1,0 +1,129 @@
+//! `test`: the device reaches what was mapped and nothing else, on every kernel, IOMMU and backend of the committed table.
+
+use super::lab::{Guest, Iommu, Kernel, Machine};
+use super::required::{Requirement, table};
+use super::{expect_clean_kernel, expect_words, in_guest, machine, run, run_json};
+use libtest_mimic::{Failed, Trial};
+
+const EDU: &str = "1234:11e8";
+
+/// virtio-iommu has no interrupt remapping, so VFIO must be told to do without.
+const UNSAFE_INTERRUPTS: &str =
+    "vfio_iommu_type1.allow_unsafe_interrupts=1 iommufd.allow_unsafe_interrupts=1";
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials: Vec<_> = guests()
+        .into_iter()
+        .map(|(name, machine, rows)| {
+            in_guest(name, machine, move |guest| {
+                rows.iter().try_for_each(|row| meets(guest, row))
+            })
+        })
+        .collect();
+    trials.push(in_guest(
+        "proof::amd-broken: an IOMMU that does not translate is told before any harm",
+        machine(Kernel::Lab, Iommu::AmdBroken, &[]),
+        tells_what_is_not_translated,
+    ));
+    trials.push(in_guest(
+        "proof::an interrupted test leaves the device quiet",
+        machine(Kernel::Lab, Iommu::Intel, &[]),
+        survives_an_interrupt,
+    ));
+    trials
+}
+
+/// One guest for each kernel and IOMMU of the table, and one booted with `iommu=pt`, where the same must hold.
+fn guests() -> Vec<(String, Machine, Vec<Requirement>)> {
+    let mut guests: Vec<(String, Machine, Vec<Requirement>)> = Vec::new();
+    for row in table() {
+        let name = format!("proof::{} kernel, {}", row.kernel, row.iommu);
+        match guests.iter_mut().find(|(known, ..)| *known == name) {
+            Some((.., rows)) => rows.push(row),
+            None => {
+                let cmdline: &[&str] = if row.iommu == Iommu::Virtio {
+                    &[UNSAFE_INTERRUPTS]
+                } else {
+                    &[]
+                };
+                guests.push((
+                    name,
+                    machine(row.kernel.clone(), row.iommu, cmdline),
+                    vec![row],
+                ));
+            }
+        }
+    }
+    let plain = table()
+        .into_iter()
+        .filter(|row| row.kernel == Kernel::Lab && row.iommu == Iommu::Intel)
+        .collect();
+    guests.push((
+        "proof::lab kernel, intel, iommu=pt".into(),
+        machine(Kernel::Lab, Iommu::Intel, &["iommu=pt"]),
+        plain,
+    ));
+    guests
+}
+
+fn meets(guest: &mut Guest, row: &Requirement) -> Result<(), Failed> {
+    run(guest, &format!("iommu-tool bind {EDU}"), 0)?;
+    let report = run_json(
+        guest,
+        &format!("iommu-tool test --json --backend {} {EDU}", row.backend),
+        0,
+    )?;
+    let unmet = row.unmet(&report["devices"][0]);
+    if !unmet.is_empty() {
+        return Err(format!(
+            "the committed table is not met for {row:?}:\n{}\n{report:#}",
+            unmet.join("\n")
+        )
+        .into());
+    }
+    run(guest, &format!("iommu-tool unbind {EDU}"), 0)?;
+    expect_clean_kernel(guest)
+}
+
+fn tells_what_is_not_translated(guest: &mut Guest) -> Result<(), Failed> {
+    run(guest, &format!("iommu-tool bind {EDU}"), 0)?;
+    for backend in ["type1", "iommufd"] {
+        let output = run(
+            guest,
+            &format!("iommu-tool test --backend {backend} {EDU}"),
+            1,
+        )?;
+        expect_words("the verdict", &output.stdout, &["FAIL", "NOT TRANSLATED"])?;
+    }
+    run(guest, &format!("iommu-tool unbind {EDU}"), 0)?;
+    expect_clean_kernel(guest)
+}
+
+/// SIGINT in the middle: exit 1, bus mastering off, nothing pinned, and the next run passes.
+fn survives_an_interrupt(guest: &mut Guest) -> Result<(), Failed> {
+    run(guest, &format!("iommu-tool bind {EDU}"), 0)?;
+    let script = format!(
+        "iommu-tool test {EDU} > out & child=$!
+         until grep -q PASS out; do usleep 10000; done
+         kill -INT $child; wait $child"
+    );
+    run(guest, &script, 1)?;
+    // Bit 2 of the command register, at offset 4 of configuration space, is bus mastering.
+    let command = run(
+        guest,
+        "dd if=/sys/bus/pci/devices/0000:00:03.0/config bs=1 skip=4 count=1 2>/dev/null | xxd -p",
+        0,
+    )?;
+    let command =
+        u8::from_str_radix(command.stdout.trim(), 16).map_err(|error| error.to_string())?;
+    if command & 4 != 0 {
+        return Err("the device was left with bus mastering on".into());
+    }
+    expect_clean_kernel(guest)?;
+    run(
+        guest,
+        &format!("iommu-tool test {EDU} && iommu-tool unbind {EDU}"),
+        0,
+    )?;
+    Ok(())
+}

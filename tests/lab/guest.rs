@@ -1,0 +1,449 @@
+//! A running guest: boot it, run scripts in it, notice when it dies.
+
+use super::machine::{self, Accelerator, CONSOLE, INITRAMFS, PORTS};
+use super::mark::{MarkedStream, random_mark};
+use super::options::{Iommu, Machine};
+use super::process::{check_stopped, last_lines};
+use super::{busybox, initramfs, kernel, progress, qemu::Qemu};
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A guest that shows no sign of life for so long hangs. It says something every 2 s; a host under load may run it 20 times slower.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How often the guest is looked at while nothing comes from it.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What a script printed, and its exit status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl std::fmt::Display for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(
+            f,
+            "exit status {}\n--- stdout\n{}\n--- stderr\n{}",
+            self.status, self.stdout, self.stderr
+        )
+    }
+}
+
+/// A guest that has booted. Dropping it ends it.
+pub struct Guest {
+    qemu: Watched,
+    control: UnixStream,
+    stdout: UnixStream,
+    stderr: UnixStream,
+    /// What came on `control` and is not a whole line yet.
+    line: Vec<u8>,
+    life: Life,
+    verbose: bool,
+    folder: TempDir,
+}
+
+impl Guest {
+    /// Sets up what the machine needs and boots it with `binary` in it, a static `iommu-tool`.
+    ///
+    /// # Errors
+    /// Set-up fails, QEMU does not start, the kernel panics or hangs: the message has the end of QEMU's and the kernel's words.
+    pub fn boot(machine: &Machine, binary: &Path) -> Result<Guest> {
+        let prepared = Prepared::new(machine, binary)?;
+        let folder = prepared.folder.path();
+        let listen = |port| {
+            UnixListener::bind(folder.join(port))
+                .with_context(|| format!("cannot make a socket in {}", folder.display()))
+        };
+        let [control, stdout, stderr] = PORTS.map(listen);
+        let listeners = [control?, stdout?, stderr?];
+        let started = Instant::now();
+        let mut command = prepared.qemu(machine, false)?;
+        let messages = File::create(folder.join("qemu.log"))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(messages.try_clone()?)
+            .stderr(messages)
+            .process_group(0);
+        let mut qemu = Watched::start(command, folder)?;
+        let mut life = Life::new();
+        let mut accept = |listener: &UnixListener| accept(listener, &mut qemu, &mut life, folder);
+        let [control, stdout, stderr] = [
+            accept(&listeners[0])?,
+            accept(&listeners[1])?,
+            accept(&listeners[2])?,
+        ];
+        let Prepared {
+            folder,
+            description,
+            ..
+        } = prepared;
+        let mut guest = Guest {
+            qemu,
+            control,
+            stdout,
+            stderr,
+            line: Vec::new(),
+            life,
+            verbose: machine.verbose,
+            folder,
+        };
+        guest.wait_for("booting", None, |guest| {
+            Ok(guest.control_lines()?.iter().any(|line| line == "alive"))
+        })?;
+        progress!(
+            "booted in {:.1} s: {description}",
+            started.elapsed().as_secs_f64()
+        );
+        Ok(guest)
+    }
+
+    /// Runs a script by the guest's shell, as root in an empty working folder, and returns what it printed.
+    ///
+    /// # Errors
+    /// The guest dies or hangs. That the script fails is no error, but its status.
+    pub fn run(&mut self, script: &str) -> Result<Output> {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let status = self.run_streaming(script, None, &mut stdout, &mut stderr)?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Output {
+            status,
+            stdout: text(stdout),
+            stderr: text(stderr),
+        })
+    }
+
+    /// Runs a script like [`Guest::run`] but passes on what it prints as it comes, byte by byte as it is.
+    ///
+    /// # Errors
+    /// As for `run`; also when the script takes longer than `limit`, or the output cannot be written.
+    pub fn run_streaming(
+        &mut self,
+        script: &str,
+        limit: Option<Duration>,
+        stdout: &mut dyn Write,
+        stderr: &mut dyn Write,
+    ) -> Result<i32> {
+        let mark = random_mark();
+        let digits: String = script.bytes().map(|byte| format!("{byte:02x}")).collect();
+        self.control
+            .write_all(format!("{mark} {digits}\n").as_bytes())
+            .context("the guest does not listen")?;
+        let (mut out, mut err) = (MarkedStream::new(&mark), MarkedStream::new(&mark));
+        let mut status = None;
+        self.life = Life::new();
+        self.wait_for("running the command", limit, |guest| {
+            pass_on(&guest.stdout, &mut out, stdout)?;
+            pass_on(&guest.stderr, &mut err, stderr)?;
+            for line in guest.control_lines()? {
+                if let Some(number) = line.strip_prefix("done ") {
+                    status = Some(
+                        number
+                            .parse::<i32>()
+                            .with_context(|| format!("the guest's init says {line:?}"))?,
+                    );
+                }
+            }
+            Ok(status.is_some() && out.ended() && err.ended())
+        })?;
+        status.context("the command ended without a status")
+    }
+
+    /// All that the kernel printed on its console.
+    pub fn console(&self) -> String {
+        String::from_utf8_lossy(&read(&self.folder.path().join(CONSOLE))).replace('\r', "")
+    }
+
+    /// Calls `step` whenever something came from the guest, until it says that it is done, and watches meanwhile that the guest lives.
+    fn wait_for(
+        &mut self,
+        what: &str,
+        limit: Option<Duration>,
+        mut step: impl FnMut(&mut Guest) -> Result<bool>,
+    ) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let streams = [&self.control, &self.stdout, &self.stderr];
+            let mut ready = streams.map(|stream| PollFd::new(stream.as_fd(), PollFlags::POLLIN));
+            // A signal interrupts it: that is seen below.
+            let _ = poll(
+                &mut ready,
+                PollTimeout::try_from(TICK).unwrap_or(PollTimeout::ZERO),
+            );
+            let ended = self.qemu.ended()?;
+            if step(self)? {
+                return Ok(());
+            }
+            check_stopped()?;
+            if let Some(status) = ended {
+                bail!(end_of_qemu(status, what, self.folder.path()));
+            }
+            self.life.look(what, self.folder.path(), self.verbose)?;
+            if limit.is_some_and(|limit| started.elapsed() > limit) {
+                bail!(
+                    "{what} took longer than {} s\n{}",
+                    limit.unwrap_or_default().as_secs(),
+                    logs(self.folder.path())
+                );
+            }
+        }
+    }
+
+    /// The whole lines that came on `control`; each is a sign of life.
+    fn control_lines(&mut self) -> Result<Vec<String>> {
+        let bytes = available(&self.control)?;
+        if !bytes.is_empty() {
+            self.life.heard = Instant::now();
+        }
+        self.line.extend(bytes);
+        let Some(end) = self.line.iter().rposition(|&byte| byte == b'\n') else {
+            return Ok(Vec::new());
+        };
+        let rest = self.line.split_off(end + 1);
+        let lines = std::mem::replace(&mut self.line, rest);
+        Ok(String::from_utf8_lossy(&lines)
+            .lines()
+            .map(str::to_owned)
+            .collect())
+    }
+}
+
+/// Boots a guest whose console is this terminal, with a shell on it, and waits for its end.
+pub fn open_shell(machine: &Machine, binary: &Path) -> Result<()> {
+    let prepared = Prepared::new(machine, binary)?;
+    progress!("booting {}", prepared.description);
+    let mut qemu = Watched::start(prepared.qemu(machine, true)?, prepared.folder.path())?;
+    loop {
+        check_stopped()?;
+        match qemu.ended()? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => bail!("QEMU ended with {status}"),
+            None => sleep(TICK),
+        }
+    }
+}
+
+/// All that a machine needs to start, and a folder for the files of this run.
+struct Prepared {
+    folder: TempDir,
+    qemu: Qemu,
+    kernel: kernel::KernelFiles,
+    accelerator: Accelerator,
+    description: String,
+}
+
+impl Prepared {
+    fn new(machine: &Machine, binary: &Path) -> Result<Prepared> {
+        let folder = tempfile::Builder::new()
+            .prefix("iommu-tool-lab-")
+            .tempdir()
+            .context("cannot make a temporary folder")?;
+        let busybox = busybox::find()?;
+        let qemu = Qemu::find(machine.iommu)?;
+        let kernel = kernel::find(&machine.kernel, folder.path(), &busybox)?;
+        initramfs::write(&folder.path().join(INITRAMFS), &busybox, binary, &kernel)?;
+        let accelerator = Accelerator::of_host();
+        let iommu = match machine.iommu {
+            Iommu::None => "no IOMMU".to_owned(),
+            iommu => format!("IOMMU {iommu}"),
+        };
+        let devices: Vec<_> = machine.devices.iter().map(ToString::to_string).collect();
+        let description = format!(
+            "Linux {}, {iommu}, devices {}; QEMU {} with {accelerator:?}",
+            kernel.release,
+            devices.join(" "),
+            qemu.version,
+        );
+        Ok(Prepared {
+            folder,
+            qemu,
+            kernel,
+            accelerator,
+            description,
+        })
+    }
+
+    fn qemu(&self, machine: &Machine, shell: bool) -> Result<Command> {
+        let mut command = self.qemu.command();
+        command.arg("-kernel").arg(&self.kernel.image);
+        command.args(machine::arguments(
+            machine,
+            self.accelerator,
+            self.folder.path(),
+            shell,
+        )?);
+        if machine.verbose {
+            progress!("{command:?}");
+        }
+        Ok(command)
+    }
+}
+
+/// QEMU, and a process that ends it and removes the guest's folder when this one is gone, however it ended.
+struct Watched {
+    qemu: Child,
+    watcher: Child,
+}
+
+impl Watched {
+    fn start(mut command: Command, folder: &Path) -> Result<Watched> {
+        let qemu = command.spawn().context("cannot start QEMU")?;
+        // The pipe to the watcher closes with this process; no other process holds it.
+        let watcher = Command::new("sh")
+            .args([
+                "-c",
+                "read -r _; kill -9 \"$1\"; rm -rf \"$2\"",
+                "sh",
+                &qemu.id().to_string(),
+            ])
+            .arg(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn();
+        match watcher {
+            Ok(watcher) => Ok(Watched { qemu, watcher }),
+            Err(error) => {
+                let mut qemu = qemu;
+                let _ = qemu.kill().and_then(|()| qemu.wait());
+                Err(error).context("cannot start sh")
+            }
+        }
+    }
+
+    fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.qemu.try_wait()?)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // The watcher first: until QEMU has been waited for, nobody else can have its process id.
+        for child in [&mut self.watcher, &mut self.qemu] {
+            let _ = child.kill().and_then(|()| child.wait());
+        }
+    }
+}
+
+/// When the guest was last heard of: by a line on `control` or by its console.
+struct Life {
+    heard: Instant,
+    console: u64,
+}
+
+impl Life {
+    fn new() -> Life {
+        Life {
+            heard: Instant::now(),
+            console: 0,
+        }
+    }
+
+    /// Looks at the console's log, shows what is new if `verbose`, and fails when the guest has been silent for too long.
+    fn look(&mut self, what: &str, folder: &Path, verbose: bool) -> Result<()> {
+        let length = fs::metadata(folder.join(CONSOLE)).map_or(0, |file| file.len());
+        if length > self.console {
+            if verbose {
+                let new = read(&folder.join(CONSOLE)).split_off(self.console as usize);
+                std::io::stderr().write_all(&new)?;
+            }
+            self.console = length;
+            self.heard = Instant::now();
+        }
+        if self.heard.elapsed() > SILENCE {
+            bail!(
+                "the guest hangs: no sign of life for {} s while {what}\n{}",
+                SILENCE.as_secs(),
+                logs(folder)
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Waits until QEMU connects a serial port.
+fn accept(
+    listener: &UnixListener,
+    qemu: &mut Watched,
+    life: &mut Life,
+    folder: &Path,
+) -> Result<UnixStream> {
+    listener.set_nonblocking(true)?;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                return Ok(stream);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error).context("cannot accept QEMU's connection"),
+        }
+        check_stopped()?;
+        if let Some(status) = qemu.ended()? {
+            bail!(end_of_qemu(status, "starting", folder));
+        }
+        life.look("starting", folder, false)?;
+        sleep(Duration::from_millis(5));
+    }
+}
+
+/// Writes what has come on a stream, up to the mark.
+fn pass_on(from: &UnixStream, marked: &mut MarkedStream, to: &mut dyn Write) -> Result<()> {
+    let passed = marked.push(&available(from)?);
+    if passed.is_empty() {
+        return Ok(());
+    }
+    to.write_all(&passed)
+        .and_then(|()| to.flush())
+        .context("cannot write the command's output")
+}
+
+/// What can be read from a stream now, without waiting.
+fn available(stream: &UnixStream) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; 1 << 16];
+    match recv(stream.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+        Ok(length) => bytes.truncate(length),
+        Err(Errno::EAGAIN | Errno::EINTR) => bytes.clear(),
+        Err(errno) => return Err(errno).context("cannot read from QEMU"),
+    }
+    Ok(bytes)
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_default()
+}
+
+/// Says why QEMU is not there any more.
+fn end_of_qemu(status: ExitStatus, what: &str, folder: &Path) -> String {
+    let console = read(&folder.join(CONSOLE));
+    let panicked = String::from_utf8_lossy(&console).contains("Kernel panic");
+    let reason = match (panicked, console.is_empty()) {
+        (true, _) => "the guest's kernel panicked".to_owned(),
+        (false, true) => format!("QEMU did not start the guest ({status})"),
+        (false, false) => format!("the guest ended ({status})"),
+    };
+    format!("{reason} while {what}\n{}", logs(folder))
+}
+
+/// The end of QEMU's messages and of the console's log.
+fn logs(folder: &Path) -> String {
+    let part = |title: &str, name: &str, count| match read(&folder.join(name)) {
+        log if log.is_empty() => String::new(),
+        log => format!("{title}:\n{}\n", last_lines(&log, count)),
+    };
+    part("QEMU says", "qemu.log", 10) + &part("The end of the console", CONSOLE, 30)
+}

@@ -1,0 +1,293 @@
+//! The machine as QEMU's arguments and the kernel's parameters.
+
+use super::options::{DeviceKind, Iommu, Machine};
+use anyhow::{Context, Result, ensure};
+use std::fs::{self, File};
+use std::path::Path;
+
+/// The virtio serial ports, by which the runner and the guest's init talk. Each is a socket of that name in the guest's folder.
+pub const PORTS: [&str; 3] = ["control", "stdout", "stderr"];
+
+/// The files in the guest's folder.
+pub const CONSOLE: &str = "console.log";
+pub const INITRAMFS: &str = "initramfs.cpio";
+
+/// Slots of the root bus. The first is for an IOMMU that is a PCI function, so that the others are the same with every IOMMU.
+const IOMMU_SLOT: u8 = 0x01;
+const SERIAL_SLOT: u8 = 0x02;
+const ENDPOINT_SLOTS: std::ops::Range<u8> = 0x03..0x10;
+const ROOT_PORT_SLOTS: std::ops::Range<u8> = 0x10..0x1f;
+
+const NVME_BYTES: u64 = 64 << 20;
+
+/// How QEMU runs the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    Kvm,
+    Tcg,
+}
+
+impl Accelerator {
+    /// KVM where it can work. A /dev/kvm node may exist and be of no use: then the CPU has no vmx or svm flag.
+    pub fn of_host() -> Accelerator {
+        let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let capable = flags
+            .split_whitespace()
+            .any(|flag| flag == "vmx" || flag == "svm");
+        let usable = || {
+            File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/kvm")
+                .is_ok()
+        };
+        if capable && usable() {
+            Accelerator::Kvm
+        } else {
+            Accelerator::Tcg
+        }
+    }
+}
+
+/// Arguments for the machine, its IOMMU, its devices and the kernel's parameters; its console is the terminal if `shell`, else a file in `folder`.
+pub fn arguments(
+    machine: &Machine,
+    accelerator: Accelerator,
+    folder: &Path,
+    shell: bool,
+) -> Result<Vec<String>> {
+    let folder = folder
+        .to_str()
+        .context("the path of the temporary folder is not UTF-8")?;
+    ensure!(
+        !folder.contains(','),
+        "QEMU takes no comma in a path, and the temporary folder is {folder}"
+    );
+    let mut arguments = Arguments(Vec::new());
+    let smp = machine.smp.unwrap_or(if machine.icount { 1 } else { 2 });
+    arguments.add("-machine", "q35,kernel-irqchip=split");
+    arguments.add("-cpu", cpu(machine.iommu, accelerator));
+    arguments.add("-smp", smp);
+    arguments.add("-m", &machine.memory);
+    arguments
+        .flag("-nodefaults")
+        .flag("-no-reboot")
+        .flag("-no-user-config");
+    arguments.add("-display", "none");
+    // QEMU itself takes the next accelerator when one does not start.
+    if accelerator == Accelerator::Kvm && !machine.icount {
+        arguments.add("-accel", "kvm");
+    }
+    arguments.add("-accel", "tcg");
+    if machine.icount {
+        arguments.add("-icount", "shift=0");
+    }
+    arguments.iommu(machine.iommu);
+    arguments.serial_ports(folder, shell);
+    arguments.devices(&machine.devices, folder)?;
+    arguments.add("-initrd", format!("{folder}/{INITRAMFS}"));
+    arguments.add("-append", kernel_parameters(machine, shell));
+    arguments.0.extend_from_slice(&machine.qemu);
+    Ok(arguments.0)
+}
+
+fn cpu(iommu: Iommu, accelerator: Accelerator) -> &'static str {
+    match (iommu, accelerator) {
+        // The kernel drives AMD-Vi only on a CPU by AMD.
+        (Iommu::Amd | Iommu::AmdBroken, _) => "EPYC",
+        (_, Accelerator::Kvm) => "max",
+        // TCG runs the string instructions that these flags recommend far slower than plain loops.
+        (_, Accelerator::Tcg) => "max,-erms,-fsrm",
+    }
+}
+
+fn kernel_parameters(machine: &Machine, shell: bool) -> String {
+    let log = if machine.verbose {
+        "loglevel=7"
+    } else {
+        "loglevel=5"
+    };
+    let mut parameters = vec!["console=ttyS0", log, "panic=-1"];
+    match machine.iommu {
+        Iommu::Intel => parameters.push("intel_iommu=on"),
+        Iommu::IntelScalable => parameters.push("intel_iommu=on,sm_on"),
+        Iommu::Virtio | Iommu::Amd | Iommu::AmdBroken | Iommu::None => {}
+    }
+    if shell {
+        // The kernel hands parameters which it does not know to init, as environment.
+        parameters.push("lab_mode=shell");
+    }
+    parameters.extend(machine.cmdline.iter().map(String::as_str));
+    parameters.join(" ")
+}
+
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn add(&mut self, option: &str, value: impl ToString) {
+        self.0.extend([option.to_owned(), value.to_string()]);
+    }
+
+    fn flag(&mut self, option: &str) -> &mut Self {
+        self.0.push(option.to_owned());
+        self
+    }
+
+    /// Comes before all other devices: QEMU puts behind an IOMMU only what is added after it.
+    fn iommu(&mut self, iommu: Iommu) {
+        match iommu {
+            Iommu::Intel => self.add("-device", "intel-iommu,intremap=on"),
+            Iommu::IntelScalable => {
+                self.add("-device", "intel-iommu,intremap=on,x-scalable-mode=on")
+            }
+            Iommu::Virtio => self.add("-device", format!("virtio-iommu-pci,addr={IOMMU_SLOT:#x}")),
+            Iommu::Amd => self.add("-device", "amd-iommu,intremap=on,xtsup=on,dma-remap=on"),
+            Iommu::AmdBroken => self.add("-device", "amd-iommu,intremap=on,xtsup=on"),
+            Iommu::None => {}
+        }
+    }
+
+    fn serial_ports(&mut self, folder: &str, shell: bool) {
+        self.add(
+            "-device",
+            format!("virtio-serial-pci,id=ports,addr={SERIAL_SLOT:#x}"),
+        );
+        if shell {
+            self.add("-serial", "mon:stdio");
+            return;
+        }
+        self.add(
+            "-chardev",
+            format!("file,id=console,path={folder}/{CONSOLE}"),
+        );
+        self.add("-serial", "chardev:console");
+        for port in PORTS {
+            self.add("-chardev", format!("socket,id={port},path={folder}/{port}"));
+            self.add(
+                "-device",
+                format!("virtserialport,bus=ports.0,chardev={port},name={port}"),
+            );
+        }
+    }
+
+    fn devices(&mut self, devices: &[DeviceKind], folder: &str) -> Result<()> {
+        let (mut endpoints, mut root_ports) = (ENDPOINT_SLOTS, ROOT_PORT_SLOTS);
+        for (number, device) in devices.iter().enumerate() {
+            let slots = if *device == DeviceKind::Edu {
+                &mut endpoints
+            } else {
+                &mut root_ports
+            };
+            let count = slots.len();
+            let slot = slots.next().with_context(|| {
+                format!("the machine has no slot left for a {device}, after {count}")
+            })?;
+            match device {
+                DeviceKind::Edu => self.add(
+                    "-device",
+                    format!("edu,addr={slot:#x},dma_mask=0xffffffffffffffff"),
+                ),
+                DeviceKind::Nvme => {
+                    let image = format!("{folder}/nvme{number}.img");
+                    File::create(&image)?.set_len(NVME_BYTES)?;
+                    self.root_port(number, slot);
+                    self.add(
+                        "-drive",
+                        format!("if=none,id=drive{number},format=raw,file={image}"),
+                    );
+                    self.add(
+                        "-device",
+                        format!("nvme,bus=port{number},drive=drive{number},serial=lab{number}"),
+                    );
+                }
+                DeviceKind::Igb => {
+                    self.root_port(number, slot);
+                    self.add("-netdev", format!("user,id=net{number},restrict=on"));
+                    self.add(
+                        "-device",
+                        format!("igb,bus=port{number},netdev=net{number}"),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A root port has ACS. Without hotplug, a reset of the device behind it does not stall for 5 s.
+    fn root_port(&mut self, number: usize, slot: u8) {
+        self.add(
+            "-device",
+            format!(
+                "pcie-root-port,id=port{number},addr={slot:#x},chassis={0},slot={0},hotplug=off",
+                number + 1
+            ),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(machine: &Machine) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        arguments(machine, Accelerator::Tcg, folder.path(), false)
+            .unwrap()
+            .join(" ")
+    }
+
+    #[test]
+    fn devices_have_the_same_addresses_with_every_iommu() {
+        for iommu in [Iommu::Intel, Iommu::Virtio, Iommu::Amd, Iommu::None] {
+            let line = joined(&Machine {
+                iommu,
+                devices: vec![
+                    DeviceKind::Edu,
+                    DeviceKind::Edu,
+                    DeviceKind::Nvme,
+                    DeviceKind::Igb,
+                ],
+                ..Machine::default()
+            });
+            assert!(
+                line.contains("edu,addr=0x3,") && line.contains("edu,addr=0x4,"),
+                "{line}"
+            );
+            assert!(
+                line.contains("id=port2,addr=0x10,chassis=3,slot=3,")
+                    && line.contains("id=port3,addr=0x11,"),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_user_adds_comes_last() {
+        let machine = Machine {
+            cmdline: vec!["iommu=pt".into()],
+            qemu: vec!["-S".into()],
+            ..Machine::default()
+        };
+        let line = joined(&machine);
+        assert!(line.ends_with("intel_iommu=on iommu=pt -S"), "{line}");
+    }
+
+    #[test]
+    fn too_many_devices_are_refused() {
+        let machine = Machine {
+            devices: vec![DeviceKind::Igb; 16],
+            ..Machine::default()
+        };
+        let error = arguments(
+            &machine,
+            Accelerator::Tcg,
+            tempfile::tempdir().unwrap().path(),
+            false,
+        )
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the machine has no slot left for a igb, after 0"
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! QEMU: one on the PATH that is new enough, or Debian's, unpacked in the cache folder and run with its own libraries.
+
+use super::debian::Apt;
+use super::options::Iommu;
+use super::process::run;
+use super::{busybox::on_path, cache};
+use anyhow::{Context, Result};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PROGRAM: &str = "qemu-system-x86_64";
+
+/// Major and minor version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(u32, u32);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+/// A QEMU that can be started.
+pub struct Qemu {
+    pub version: Version,
+    /// The root folder that it was unpacked in; none if it is the system's own.
+    root: Option<PathBuf>,
+}
+
+impl Qemu {
+    /// Finds or unpacks a QEMU that has what the lab uses: igb came with 8.0, AMD-Vi that translates with 10.2.
+    pub fn find(iommu: Iommu) -> Result<Qemu> {
+        let needed = match iommu {
+            Iommu::Amd | Iommu::AmdBroken => Version(10, 2),
+            _ => Version(8, 0),
+        };
+        if on_path(PROGRAM).is_some() {
+            let installed = Qemu::at(None)?;
+            if installed.version >= needed {
+                return Ok(installed);
+            }
+        }
+        let unpacked = cache::get_or_build("qemu", unpack).with_context(|| {
+            format!("cannot get QEMU from Debian's archive; install {PROGRAM} {needed} or newer (Debian: package qemu-system-x86, Fedora: qemu-system-x86-core, Arch: qemu-system-x86)")
+        })?;
+        Qemu::at(Some(unpacked.join("root")))
+    }
+
+    fn at(root: Option<PathBuf>) -> Result<Qemu> {
+        let mut qemu = Qemu {
+            version: Version(0, 0),
+            root,
+        };
+        let printed = String::from_utf8_lossy(&run(qemu.command().arg("--version"))?).into_owned();
+        qemu.version = version_of(&printed)
+            .with_context(|| format!("{PROGRAM} --version names no version: {printed}"))?;
+        Ok(qemu)
+    }
+
+    /// The start of a command line.
+    pub fn command(&self) -> Command {
+        let Some(root) = &self.root else {
+            return Command::new(PROGRAM);
+        };
+        let mut command = Command::new(root.join("usr/lib64/ld-linux-x86-64.so.2"));
+        command
+            .arg("--library-path")
+            .arg(root.join("usr/lib/x86_64-linux-gnu"))
+            .arg(root.join("usr/bin").join(PROGRAM));
+        for firmware in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
+            command.arg("-L").arg(root.join(firmware));
+        }
+        command
+    }
+}
+
+fn unpack(partial: &Path) -> Result<String> {
+    let apt = Apt::open()?;
+    let packages = apt.with_dependencies(&["qemu-system-x86"], true)?;
+    let qemu = packages
+        .iter()
+        .find(|package| package.name == "qemu-system-x86")
+        .context("no package qemu-system-x86")?;
+    apt.unpack(
+        &format!("QEMU {}", qemu.version),
+        &packages,
+        &partial.join("root"),
+    )?;
+    Ok(qemu.version.clone())
+}
+
+/// Reads `QEMU emulator version 10.0.13 (Debian ...)`.
+fn version_of(printed: &str) -> Option<Version> {
+    let mut numbers = printed
+        .split("version ")
+        .nth(1)?
+        .split(|character: char| !character.is_ascii_digit());
+    Some(Version(
+        numbers.next()?.parse().ok()?,
+        numbers.next()?.parse().ok()?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_and_compared_as_numbers() {
+        let version =
+            version_of("QEMU emulator version 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)\nCopyright")
+                .unwrap();
+        assert_eq!(version, Version(10, 0));
+        assert!(version > Version(8, 2) && version < Version(10, 2));
+        assert_eq!(version_of("something else"), None);
+    }
+}
