@@ -1,7 +1,6 @@
 //! Which processes have a VFIO node open.
 
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Host;
@@ -51,7 +50,7 @@ impl Host {
         let node = self
             .names(&open)
             .iter()
-            .filter_map(|fd| fs::read_link(self.path(open.join(fd))).ok())
+            .filter_map(|fd| self.link(open.join(fd)))
             .find(|target| nodes.contains(target))?;
         Some(Holder {
             pid,
@@ -67,6 +66,7 @@ impl Host {
 mod tests {
     use super::*;
     use crate::types::GroupId;
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     #[test]

@@ -110,11 +110,6 @@ impl Host {
         };
         ("the firmware describes none".into(), remedy.into())
     }
-
-    fn text(&self, path: &str, limit: u64) -> String {
-        let bytes = self.read(path, limit).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
 }
 
 #[cfg(test)]

@@ -3,28 +3,55 @@
 //! Everything is read below a root folder: `/` on a live host, another folder for a captured one. Files that are missing,
 //! empty, huge or not UTF-8 count as "not said": each read is bounded, and what a caller cannot do without is an error.
 
+mod config_space;
+mod distribution;
+mod driver_modules;
 mod error;
 mod group;
 mod holders;
 mod in_use;
+mod interrupt_remapping;
 mod iommu;
+mod iommu_unit;
+mod kernel;
 mod kernel_log;
 mod kernel_names;
+mod limits;
+mod link;
+mod memory;
 mod pagemap;
 mod pci;
 mod pci_names;
+mod recording;
+mod regions;
+mod reset;
 mod resolve;
 mod root;
+mod sriov;
+mod topology;
 mod vfio;
 
+pub use config_space::{Acs, AcsFlags, Ats, ConfigSpace, Express, Msi, MsiX, Pasid, PortType, Pri, Reach};
+pub use distribution::{Distribution, Family};
+pub use driver_modules::DriverModules;
 pub use error::HostError;
 pub use group::{Blocker, IommuGroup, OtherDevice, ReservedRegion};
 pub use holders::Holder;
+pub use interrupt_remapping::InterruptRemapping;
 pub use iommu::MissingIommu;
+pub use iommu_unit::{IommuUnit, UnitKind};
+pub use kernel::{Lockdown, ModuleState};
 pub use kernel_log::{KernelLog, KernelRecord};
 pub use kernel_names::{KernelName, KernelNames, NameKind};
+pub use limits::{GroupLimit, LockedMemory};
+pub use link::{Link, LinkRate};
+pub use memory::{HugePages, TransparentHugePages};
 pub use pagemap::{PagemapError, physical_address};
 pub use pci::{PciDevice, SubsystemId};
 pub use pci_names::PciNames;
+pub use recording::{Recording, Seen};
+pub use regions::{Bar, BarKind};
+pub use reset::ResetMethod;
 pub use root::Host;
+pub use sriov::Sriov;
 pub use vfio::is_vfio_driver;

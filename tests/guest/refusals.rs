@@ -34,7 +34,11 @@ pub fn trials() -> Vec<Trial> {
 fn without_iommu(guest: &mut Guest) -> Result<(), Failed> {
     for command in ["bind", "test", "bench"] {
         let output = run(guest, &format!("iommu-tool {command} {EDU}"), 4)?;
-        expect_words(command, &output.stderr, &["no IOMMU", "-device intel-iommu"])?;
+        expect_words(
+            command,
+            &output.stderr,
+            &["no IOMMU", "-device intel-iommu"],
+        )?;
     }
     run(guest, "iommu-tool list", 0)?;
     run(
