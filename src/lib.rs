@@ -1,8 +1,9 @@
 //! VFIO and IOMMU work on real hosts: bind devices, map memory into their IOVA space, prove by DMA what they reach.
 //!
-//! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`], [`engine`],
+//! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`binding`], [`checks`], [`engine`],
 //! [`device`], [`iommu`], [`host`], and the value [`types`].
 
+pub mod binding;
 pub mod checks;
 pub mod cli;
 pub mod commands;

@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("engine", &["device", "iommu", "types"]),
     ("device", &["iommu", "sys", "types"]),
     ("iommu", &["sys", "types"]),
-    ("binding", &["host", "types"]),
+    ("binding", &["host", "sys", "types"]),
     ("host", &["types"]),
     ("sys", &[]),
     ("types", &[]),

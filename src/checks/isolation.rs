@@ -64,7 +64,9 @@ fn unmapped(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     };
     let complaints = [("write", stored), ("read", loaded)]
         .into_iter()
-        .filter_map(|(what, complaint)| Some(format!("the engine about the {what}: {}", complaint?)));
+        .filter_map(|(what, complaint)| {
+            Some(format!("the engine about the {what}: {}", complaint?))
+        });
     Ok(
         Finding::pass(format!("write and read at {unmapped} blocked, {how}"))
             .with_evidence(lines)

@@ -131,7 +131,9 @@ fn patterns(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     ];
     for pattern in patterns {
         if let Err(mismatch) = run_loop(rig, &source, &destination, case, pattern)? {
-            return Ok(mismatch.finding(case).with_evidence([format!("pattern: {pattern:?}")]));
+            return Ok(mismatch
+                .finding(case)
+                .with_evidence([format!("pattern: {pattern:?}")]));
         }
     }
     Ok(Finding::pass(format!(
@@ -232,7 +234,11 @@ impl Lane {
                 protection,
             )
         };
-        let mappings = pages.iter().enumerate().map(map).collect::<Result<_, _>>()?;
+        let mappings = pages
+            .iter()
+            .enumerate()
+            .map(map)
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             memory,
             pages: pages.to_vec(),

@@ -76,16 +76,14 @@ impl<'a> Rig<'a> {
     /// The address space cannot be asked, or has no room.
     pub fn new(equipment: Equipment<'a>) -> Result<Self, Problem> {
         let engine = equipment.engine;
-        let reach = engine
-            .as_ref()
-            .map_or(u64::MAX, |engine| last_address(engine.limits().address_bits));
+        let reach = engine.as_ref().map_or(u64::MAX, |engine| {
+            last_address(engine.limits().address_bits)
+        });
         let usable: Vec<IovaRange> = equipment
             .space
             .iova_ranges()?
             .into_iter()
-            .filter_map(|range| {
-                IovaRange::from_ends(range.start(), range.last().min(Iova(reach)))
-            })
+            .filter_map(|range| IovaRange::from_ends(range.start(), range.last().min(Iova(reach))))
             .collect();
         let page = equipment.space.page_sizes()?.smallest().unwrap_or(4096);
         let mut iovas = IovaAllocator::new(&usable);
@@ -111,7 +109,8 @@ impl<'a> Rig<'a> {
             stop: equipment.stop,
             iovas,
             lowest,
-            above_memory: lowest.is_some_and(|lowest| above_memory.is_some_and(|top| top <= lowest)),
+            above_memory: lowest
+                .is_some_and(|lowest| above_memory.is_some_and(|top| top <= lowest)),
             // An IOMMU page of 4 KiB to 64 KiB fits any usize.
             page: page as usize,
             turn: 0,

@@ -1,5 +1,6 @@
 //! Errors become exit statuses here and nowhere else.
 
+use crate::binding::BindingError;
 use crate::host::HostError;
 use crate::types::ExitClass;
 
@@ -26,7 +27,9 @@ impl Failure {
 pub fn class_of(error: &anyhow::Error) -> ExitClass {
     let known = |cause: &(dyn std::error::Error + 'static)| {
         let failure = cause.downcast_ref().map(|e: &Failure| e.class);
-        failure.or_else(|| cause.downcast_ref().map(HostError::class))
+        failure
+            .or_else(|| cause.downcast_ref().map(HostError::class))
+            .or_else(|| cause.downcast_ref().map(BindingError::class))
     };
     error.chain().find_map(known).unwrap_or(ExitClass::Failed)
 }

@@ -1,8 +1,10 @@
 //! One file per command: its arguments become a plan, the plan is run, the result is printed.
 
+mod bind;
 mod completions;
 mod failure;
 mod list;
+mod unbind;
 
 pub use failure::{Failure, class_of};
 
@@ -27,6 +29,8 @@ pub struct Context {
 pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
     match &cli.command {
         Command::List(args) => list::run(args, context),
+        Command::Bind(args) => bind::run(args, context),
+        Command::Unbind(args) => unbind::run(args, context),
         Command::Completions(args) => completions::run(args, context),
         _ => anyhow::bail!("not built yet"),
     }

@@ -2,10 +2,11 @@
 
 mod error;
 mod interrupts;
+#[allow(unsafe_code)]
 mod registers;
 mod vfio;
 
-pub use error::DeviceError;
-pub use interrupts::{InterruptKind, Interrupts};
+pub use error::{DeviceError, RegionName};
+pub use interrupts::InterruptKind;
 pub use registers::{MappedBar, Registers};
-pub use vfio::{Region, VfioDevice};
+pub use vfio::{BusMaster, Region, VfioDevice};

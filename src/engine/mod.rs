@@ -2,6 +2,7 @@
 //!
 //! [`ENGINES`] lists the drivers; each knows one kind of device.
 
+mod edu;
 mod error;
 
 pub use error::EngineError;
@@ -63,7 +64,7 @@ pub trait EngineDriver: Sync {
 }
 
 /// All engine drivers.
-pub static ENGINES: &[&dyn EngineDriver] = &[];
+pub static ENGINES: &[&dyn EngineDriver] = &[&edu::EduDriver];
 
 /// The driver for a device with this identity.
 #[must_use]

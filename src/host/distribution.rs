@@ -107,9 +107,7 @@ impl Distribution {
             }
             (Loader::ProxmoxBoot, _) => ("/etc/kernel/cmdline", "proxmox-boot-tool refresh"),
             (Loader::KernelInstall, Family::Arch) => ("/etc/kernel/cmdline", "mkinitcpio -P"),
-            (Loader::KernelInstall, _) => {
-                ("/etc/kernel/cmdline", "kernel-install add-all")
-            }
+            (Loader::KernelInstall, _) => ("/etc/kernel/cmdline", "kernel-install add-all"),
             (Loader::Grub, Family::Debian) => {
                 ("GRUB_CMDLINE_LINUX in /etc/default/grub", "update-grub")
             }
@@ -122,7 +120,9 @@ impl Distribution {
                 "grub-mkconfig -o /boot/grub/grub.cfg",
             ),
             (Loader::Grub, _) => {
-                return format!("{how} {words} on the kernel command line, as your boot loader does it, then reboot");
+                return format!(
+                    "{how} {words} on the kernel command line, as your boot loader does it, then reboot"
+                );
             }
         };
         format!("{how} {words} in {place}, then: {then} && reboot")
@@ -137,9 +137,13 @@ impl Distribution {
             }
             Family::Fedora => "dnf install kernel-modules",
             Family::Suse => "zypper install kernel-default (kernel-default-base lacks VFIO)",
-            Family::Arch => "pacman -S linux, and reboot if the running kernel's modules were replaced",
+            Family::Arch => {
+                "pacman -S linux, and reboot if the running kernel's modules were replaced"
+            }
             Family::NixOs => "choose another kernel in boot.kernelPackages",
-            Family::Other => "install the package with the rest of the kernel's modules, or build the kernel with CONFIG_VFIO_PCI",
+            Family::Other => {
+                "install the package with the rest of the kernel's modules, or build the kernel with CONFIG_VFIO_PCI"
+            }
         }
     }
 }
@@ -162,10 +166,19 @@ mod tests {
     #[test]
     fn each_family_gets_its_own_advice() {
         for (release, advice) in [
-            ("ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n", "update-grub"),
+            (
+                "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n",
+                "update-grub",
+            ),
             ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", "update-grub"),
-            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "grubby --update-kernel=ALL --args=\"iommu=pt\""),
-            ("ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\n", "grub2-mkconfig"),
+            (
+                "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n",
+                "grubby --update-kernel=ALL --args=\"iommu=pt\"",
+            ),
+            (
+                "ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\n",
+                "grub2-mkconfig",
+            ),
             ("ID=arch\n", "grub-mkconfig"),
             ("ID=nixos\n", "boot.kernelParams"),
             ("ID=void\n", "as your boot loader does it"),

@@ -1,7 +1,7 @@
 //! Which kernel modules could drive a device: those for the host's own use, and those that hand it to user space.
 
-use super::pci::sysfs;
 use super::Host;
+use super::pci::sysfs;
 use crate::types::Bdf;
 
 /// The list of a big distribution has 1.5 MB.

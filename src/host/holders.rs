@@ -1,10 +1,9 @@
 //! Which processes have a VFIO node open.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Host;
-use crate::types::VfioNode;
 
 /// A process that has a VFIO node open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,17 +29,13 @@ impl fmt::Display for Holder {
 }
 
 impl Host {
-    /// The processes that have the device's own node or its group's open. Only those that this user may look into.
+    /// The processes that have one of these nodes open. Only those that this user may look into.
     #[must_use]
-    pub fn holders(&self, node: &VfioNode) -> Vec<Holder> {
-        let group = node
-            .group
-            .map(|group| Path::new("/dev/vfio").join(group.to_string()));
-        let nodes: Vec<PathBuf> = group.into_iter().chain(node.cdev.clone()).collect();
+    pub fn holders(&self, nodes: &[PathBuf]) -> Vec<Holder> {
         self.names("/proc")
             .iter()
             .filter_map(|name| name.parse().ok())
-            .filter_map(|pid| self.holder(pid, &nodes))
+            .filter_map(|pid| self.holder(pid, nodes))
             .collect()
     }
 
@@ -65,7 +60,6 @@ impl Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::GroupId;
     use std::fs;
     use std::os::unix::fs::symlink;
 
@@ -78,14 +72,8 @@ mod tests {
             fs::write(process.join("comm"), "qemu\n").unwrap();
             symlink(target, process.join("fd/3")).unwrap();
         }
-        let node = VfioNode {
-            bdf: "01:00.0".parse().unwrap(),
-            sysfs: PathBuf::new(),
-            group: Some(GroupId(12)),
-            cdev: None,
-        };
         let holders: Vec<String> = Host::at(folder.path())
-            .holders(&node)
+            .holders(&["/dev/vfio/12".into()])
             .iter()
             .map(ToString::to_string)
             .collect();

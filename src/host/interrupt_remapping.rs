@@ -45,16 +45,29 @@ mod tests {
     #[test]
     fn chips_tell() {
         for (text, expected) in [
-            (" 24: 1 0 IR-PCI-MSIX-0000:00:1f.6 0-edge eth0\n", InterruptRemapping::On),
+            (
+                " 24: 1 0 IR-PCI-MSIX-0000:00:1f.6 0-edge eth0\n",
+                InterruptRemapping::On,
+            ),
             (" 9: 1 IR-IO-APIC 9-fasteoi acpi\n", InterruptRemapping::On),
-            (" 30: 1 ITS-PCI-MSIX-0000:01:00.0 0 Edge\n", InterruptRemapping::On),
-            (" 9: 1 IO-APIC 9-fasteoi acpi\n 24: 1 PCI-MSI 5 eth0\n", InterruptRemapping::Off),
+            (
+                " 30: 1 ITS-PCI-MSIX-0000:01:00.0 0 Edge\n",
+                InterruptRemapping::On,
+            ),
+            (
+                " 9: 1 IO-APIC 9-fasteoi acpi\n 24: 1 PCI-MSI 5 eth0\n",
+                InterruptRemapping::Off,
+            ),
             ("   CPU0\n", InterruptRemapping::Unknown),
         ] {
             let folder = tempfile::tempdir().unwrap();
             fs::create_dir_all(folder.path().join("proc")).unwrap();
             fs::write(folder.path().join("proc/interrupts"), text).unwrap();
-            assert_eq!(Host::at(folder.path()).interrupt_remapping(), expected, "{text}");
+            assert_eq!(
+                Host::at(folder.path()).interrupt_remapping(),
+                expected,
+                "{text}"
+            );
         }
     }
 }

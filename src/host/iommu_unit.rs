@@ -141,9 +141,7 @@ impl Host {
                 // Newer kernels append a second register after a colon.
                 let features = self
                     .attribute(format!("{folder}/amd-iommu/features"))
-                    .and_then(|text| {
-                        u64::from_str_radix(text.split(':').next()?, 16).ok()
-                    });
+                    .and_then(|text| u64::from_str_radix(text.split(':').next()?, 16).ok());
                 if let Some(features) = features {
                     unit.add_amd(features);
                 }
@@ -170,8 +168,16 @@ impl IommuUnit {
             .collect();
         // SLLPS: bit 34 is 2 MiB, bit 35 is 1 GiB; 4 KiB always.
         let mut sizes = KIB_4;
-        sizes |= if capabilities & 1 << 34 != 0 { MIB_2 } else { 0 };
-        sizes |= if capabilities & 1 << 35 != 0 { GIB_1 } else { 0 };
+        sizes |= if capabilities & 1 << 34 != 0 {
+            MIB_2
+        } else {
+            0
+        };
+        sizes |= if capabilities & 1 << 35 != 0 {
+            GIB_1
+        } else {
+            0
+        };
         self.page_sizes = Some(PageSizes(sizes));
         self.features.extend(set(capabilities, &INTEL_CAPABILITIES));
     }
@@ -256,6 +262,9 @@ mod tests {
             let unit = unit(name, &[]);
             assert_eq!((unit.kind, unit.address_width), (kind, None));
         }
-        assert_eq!(unit("dmar0", &[("intel-iommu/cap", "zz\n")]).address_width, None);
+        assert_eq!(
+            unit("dmar0", &[("intel-iommu/cap", "zz\n")]).address_width,
+            None
+        );
     }
 }

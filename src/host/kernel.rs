@@ -149,8 +149,14 @@ mod tests {
     fn modules_are_found_wherever_they_are() {
         let (_folder, host) = host(&[
             ("proc/sys/kernel/osrelease", "6.12.0\n"),
-            ("sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "Y\n"),
-            ("lib/modules/6.12.0/modules.builtin", "kernel/drivers/iommu/iommufd/iommufd.ko\n"),
+            (
+                "sys/module/vfio/parameters/enable_unsafe_noiommu_mode",
+                "Y\n",
+            ),
+            (
+                "lib/modules/6.12.0/modules.builtin",
+                "kernel/drivers/iommu/iommufd/iommufd.ko\n",
+            ),
             (
                 "lib/modules/6.12.0/modules.dep",
                 "kernel/drivers/vfio/pci/vfio-pci.ko.xz: kernel/drivers/vfio/pci/vfio-pci-core.ko.xz\n",
@@ -168,10 +174,16 @@ mod tests {
     fn the_configuration_is_found_or_not_known() {
         let (_folder, host) = host(&[
             ("proc/sys/kernel/osrelease", "6.12.0\n"),
-            ("boot/config-6.12.0", "CONFIG_IOMMUFD=m\n# CONFIG_VFIO_DEVICE_CDEV is not set\n"),
+            (
+                "boot/config-6.12.0",
+                "CONFIG_IOMMUFD=m\n# CONFIG_VFIO_DEVICE_CDEV is not set\n",
+            ),
         ]);
         assert_eq!(host.kernel_config("CONFIG_IOMMUFD").as_deref(), Some("m"));
-        assert_eq!(host.kernel_config("CONFIG_VFIO_DEVICE_CDEV").as_deref(), Some(""));
+        assert_eq!(
+            host.kernel_config("CONFIG_VFIO_DEVICE_CDEV").as_deref(),
+            Some("")
+        );
         let (_folder, host) = self::host(&[("proc/sys/kernel/osrelease", "../../etc\n")]);
         assert_eq!(host.kernel_config("CONFIG_IOMMUFD"), None);
     }
@@ -180,7 +192,10 @@ mod tests {
     fn lockdown_is_the_word_in_brackets() {
         for (text, expected) in [
             ("[none] integrity confidentiality\n", Some(Lockdown::None)),
-            ("none [integrity] confidentiality\n", Some(Lockdown::Integrity)),
+            (
+                "none [integrity] confidentiality\n",
+                Some(Lockdown::Integrity),
+            ),
             ("none integrity\n", None),
             ("]none[\n", None),
         ] {

@@ -77,9 +77,7 @@ impl Host {
                         && file.ends_with("B.max")
                         && !file.contains("rsvd");
                 // `max` means that there is no limit.
-                let Some(bytes) = is_limit
-                    .then(|| self.parsed(folder.join(&file)))
-                    .flatten()
+                let Some(bytes) = is_limit.then(|| self.parsed(folder.join(&file))).flatten()
                 else {
                     continue;
                 };
@@ -138,8 +136,14 @@ mod tests {
         let (_folder, host) = host(&[
             ("proc/self/cgroup", "1:cpu:/x\n0::/user.slice/a.scope\n"),
             ("sys/fs/cgroup/user.slice/a.scope/memory.max", "max\n"),
-            ("sys/fs/cgroup/user.slice/a.scope/hugetlb.2MB.max", "2097152\n"),
-            ("sys/fs/cgroup/user.slice/a.scope/hugetlb.2MB.rsvd.max", "0\n"),
+            (
+                "sys/fs/cgroup/user.slice/a.scope/hugetlb.2MB.max",
+                "2097152\n",
+            ),
+            (
+                "sys/fs/cgroup/user.slice/a.scope/hugetlb.2MB.rsvd.max",
+                "0\n",
+            ),
             ("sys/fs/cgroup/user.slice/memory.max", "1048576\n"),
             ("sys/fs/cgroup/user.slice/memory.current", "4096\n"),
         ]);

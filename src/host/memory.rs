@@ -102,14 +102,38 @@ mod tests {
         let host = Host::at(folder.path());
         assert_eq!((host.huge_pages(), host.available_memory()), (vec![], None));
         for (path, text) in [
-            ("sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages", "4\n"),
-            ("sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages", "1\n"),
-            ("sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "512\n"),
-            ("sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "512\n"),
-            ("sys/kernel/mm/hugepages/hugepages-xkB/free_hugepages", "512\n"),
-            ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n"),
-            ("proc/meminfo", "MemTotal:  16 kB\nMemAvailable:    8000 kB\n"),
-            ("proc/cpuinfo", "flags\t: fpu\naddress sizes\t: 46 bits physical, 48 bits virtual\n"),
+            (
+                "sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages",
+                "4\n",
+            ),
+            (
+                "sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages",
+                "1\n",
+            ),
+            (
+                "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages",
+                "512\n",
+            ),
+            (
+                "sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages",
+                "512\n",
+            ),
+            (
+                "sys/kernel/mm/hugepages/hugepages-xkB/free_hugepages",
+                "512\n",
+            ),
+            (
+                "sys/kernel/mm/transparent_hugepage/enabled",
+                "always [madvise] never\n",
+            ),
+            (
+                "proc/meminfo",
+                "MemTotal:  16 kB\nMemAvailable:    8000 kB\n",
+            ),
+            (
+                "proc/cpuinfo",
+                "flags\t: fpu\naddress sizes\t: 46 bits physical, 48 bits virtual\n",
+            ),
         ] {
             let path = folder.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -31,7 +31,9 @@ mod sriov;
 mod topology;
 mod vfio;
 
-pub use config_space::{Acs, AcsFlags, Ats, ConfigSpace, Express, Msi, MsiX, Pasid, PortType, Pri, Reach};
+pub use config_space::{
+    Acs, AcsFlags, Ats, ConfigSpace, Express, Msi, MsiX, Pasid, PortType, Pri, Reach,
+};
 pub use distribution::{Distribution, Family};
 pub use driver_modules::DriverModules;
 pub use error::HostError;

@@ -134,7 +134,7 @@ impl Host {
                 .hex_attribute(folder.join("revision"))
                 .and_then(|revision| u8::try_from(revision).ok())
                 .unwrap_or(0),
-            driver: self.link_name(folder.join("driver")),
+            driver: self.driver(bdf),
             group: self
                 .link_name(folder.join("iommu_group"))
                 .and_then(|number| number.parse().ok())
@@ -143,6 +143,12 @@ impl Host {
                 .attribute(folder.join("numa_node"))
                 .and_then(|node| node.parse().ok()),
         })
+    }
+
+    /// The driver that the device is bound to now.
+    #[must_use]
+    pub fn driver(&self, bdf: Bdf) -> Option<String> {
+        self.link_name(sysfs(bdf).join("driver"))
     }
 
     /// The driver that alone may bind the device, if one is set.

@@ -70,8 +70,10 @@ mod tests {
         host.link_name("/sys/link");
         host.names("/sys");
         for start in ["t", "o"] {
-            host.pick_lines("/sys/list", 100, |line| line.starts_with(start).then_some(()))
-                .unwrap();
+            host.pick_lines("/sys/list", 100, |line| {
+                line.starts_with(start).then_some(())
+            })
+            .unwrap();
         }
 
         let seen = recording.seen();
@@ -81,11 +83,17 @@ mod tests {
         assert_eq!(at("/sys/link"), Some(Seen::Link("../to".into())));
         assert_eq!(
             at("/sys"),
-            Some(Seen::Folder(vec!["link".into(), "list".into(), "value".into()]))
+            Some(Seen::Folder(vec![
+                "link".into(),
+                "list".into(),
+                "value".into()
+            ]))
         );
         assert_eq!(
             at("/sys/list"),
-            Some(Seen::Lines(["one", "three", "two"].map(str::to_owned).into()))
+            Some(Seen::Lines(
+                ["one", "three", "two"].map(str::to_owned).into()
+            ))
         );
     }
 }

@@ -156,7 +156,10 @@ mod tests {
         text += &none.repeat(5);
         fs::write(device.join("resource"), &text).unwrap();
         let space = host.vf_space(bdf).unwrap();
-        assert_eq!((space.len(), space[0].index, space[0].size), (1, 0, 0x20000));
+        assert_eq!(
+            (space.len(), space[0].index, space[0].size),
+            (1, 0, 0x20000)
+        );
         assert!(space[0].prefetchable);
     }
 }

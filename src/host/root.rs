@@ -117,7 +117,8 @@ impl Host {
         mut pick: impl FnMut(&str) -> Option<T>,
     ) -> io::Result<Vec<T>> {
         let path = path.as_ref();
-        let mut reader = BufReader::with_capacity(64 << 10, File::open(self.path(path))?).take(limit);
+        let mut reader =
+            BufReader::with_capacity(64 << 10, File::open(self.path(path))?).take(limit);
         self.record(path, || Seen::Lines(Default::default()));
         let (mut picked, mut line) = (Vec::new(), Vec::new());
         while reader.read_until(b'\n', &mut line)? > 0 {

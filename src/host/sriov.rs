@@ -109,9 +109,15 @@ mod tests {
         let (pf_bdf, vf_bdf) = ("01:00.0".parse().unwrap(), "01:10.0".parse().unwrap());
 
         let sriov = host.sriov(pf_bdf).unwrap();
-        assert_eq!((sriov.total, sriov.functions.as_slice()), (8, &[vf_bdf][..]));
+        assert_eq!(
+            (sriov.total, sriov.functions.as_slice()),
+            (8, &[vf_bdf][..])
+        );
         assert_eq!((sriov.offset, sriov.stride), (Some(128), Some(2)));
-        assert_eq!((sriov.device_id, sriov.autoprobe), (Some(0x10ca), Some(true)));
+        assert_eq!(
+            (sriov.device_id, sriov.autoprobe),
+            (Some(0x10ca), Some(true))
+        );
         assert_eq!(sriov.bars.as_ref().unwrap()[0].size, 0x4000);
         assert!(!sriov.lacks_space());
         assert_eq!(host.physical_function(vf_bdf), Some(pf_bdf));

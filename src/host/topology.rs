@@ -28,7 +28,11 @@ impl Host {
                     .is_some_and(|place| parts(&place).any(|part| part == bridge))
         };
         let others = all.iter().map(|device| device.bdf);
-        Some(others.filter(|other| *other != bridge && below(other)).collect())
+        Some(
+            others
+                .filter(|other| *other != bridge && below(other))
+                .collect(),
+        )
     }
 }
 

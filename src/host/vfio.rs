@@ -32,6 +32,16 @@ impl Host {
             cdev,
         }
     }
+
+    /// The paths in `/dev` by which user space may have the device open: its group's and its own.
+    #[must_use]
+    pub fn vfio_nodes(&self, device: &PciDevice) -> Vec<PathBuf> {
+        let node = self.vfio_node(device);
+        let group = node
+            .group
+            .map(|group| PathBuf::from(format!("/dev/vfio/{group}")));
+        group.into_iter().chain(node.cdev).collect()
+    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
-//! The trait of address spaces, and the table of the kernel interfaces that give one.
+//! What every IOMMU address space can do, whichever kernel interface gives it.
 
 use std::ptr::NonNull;
-use std::sync::Arc;
 
-use super::IommuError;
-use crate::types::{Backend, BackendChoice, IovaRange, PageSizes, Protection, VfioNode};
-
-/// An opened device file, attached to an address space.
-pub struct DeviceFd;
+use super::{DeviceFd, IommuError};
+use crate::types::{Backend, IovaRange, PageSizes, Protection, VfioNode};
 
 /// An IOVA space: a VFIO container or an iommufd IOAS.
+///
+/// A type1 container takes mappings only once a device is attached. It keeps a group attached until the address space goes,
+/// even when the group's last device was closed.
 pub trait AddressSpace: Send + Sync {
     /// The kernel interface behind it.
     fn backend(&self) -> Backend;
@@ -21,7 +20,6 @@ pub trait AddressSpace: Send + Sync {
     ///
     /// # Safety
     /// The memory is as long as the range and stays valid, and no plain Rust reference to it lives, until the range is unmapped.
-    #[allow(unsafe_code)]
     unsafe fn map(
         &self,
         range: IovaRange,
@@ -30,12 +28,13 @@ pub trait AddressSpace: Send + Sync {
     ) -> Result<(), IommuError>;
 
     /// Takes out all mappings in `range`, each whole; returns how many bytes that were.
+    /// [`IommuError::NothingToUnmap`] if there are none.
     fn unmap(&self, range: IovaRange) -> Result<u64, IommuError>;
 
-    /// Takes out every mapping; returns how many bytes that were.
+    /// Takes out every mapping; returns how many bytes that were, 0 if there were none.
     fn unmap_all(&self) -> Result<u64, IommuError>;
 
-    /// The usable IOVAs, as the kernel reports them now; attaching a device can narrow them.
+    /// The usable IOVAs, rising, as the kernel reports them now; attaching a device can narrow them.
     fn iova_ranges(&self) -> Result<Vec<IovaRange>, IommuError>;
 
     /// The page sizes; iommufd reports only the smallest.
@@ -43,38 +42,4 @@ pub trait AddressSpace: Send + Sync {
 
     /// How many more mappings the kernel lets in; `None` where it sets no limit.
     fn entries_left(&self) -> Result<Option<u32>, IommuError>;
-}
-
-/// A kernel interface for address spaces.
-pub struct BackendEntry {
-    /// Its name.
-    pub backend: Backend,
-    /// One line about it.
-    pub about: &'static str,
-    /// Makes an empty address space.
-    pub open: fn() -> Result<Arc<dyn AddressSpace>, IommuError>,
-    /// Whether it can be used for this device; the error says why not.
-    pub usable: fn(&VfioNode) -> Result<(), IommuError>,
-}
-
-/// All kernel interfaces, the preferred one first.
-pub static BACKENDS: &[BackendEntry] = &[];
-
-/// Makes an empty address space.
-pub fn open(_backend: Backend) -> Result<Arc<dyn AddressSpace>, IommuError> {
-    unimplemented!()
-}
-
-/// A backend, and why it was chosen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
-    /// The backend.
-    pub backend: Backend,
-    /// Why, in words.
-    pub reason: String,
-}
-
-/// Chooses the backend for a device: the one asked for, else the first of [`BACKENDS`] that is usable.
-pub fn choose(_choice: BackendChoice, _node: &VfioNode) -> Result<Choice, IommuError> {
-    unimplemented!()
 }

@@ -1,103 +1,282 @@
 //! Memory that devices reach by DMA.
 
-use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::{AddressSpace, IommuError};
+use memmap2::{Advice, MmapOptions, MmapRaw};
+use nix::errno::Errno;
+
+use super::{AddressSpace, IommuError, PageKind};
 use crate::types::{Iova, IovaRange, Protection, Size};
 
-/// The pages that back a [`DmaBuffer`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PageKind {
-    /// The processor's base pages, 4 KiB on x86 (MADV_NOHUGEPAGE).
-    Base,
-    /// Transparent huge pages (MADV_HUGEPAGE).
-    Transparent,
-    /// Pages of this size from the kernel's reserve (hugetlb).
-    Huge(Size),
-}
-
-impl fmt::Display for PageKind {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        unimplemented!()
-    }
-}
+const WORD: usize = size_of::<u64>();
 
 /// Anonymous memory, its pages populated, for devices to reach.
 ///
-/// Devices may read and write it at any time while it is mapped, so it is only accessed by raw pointer, never by reference.
-pub struct DmaBuffer;
+/// Devices may read and write it at any time while it is mapped, so it is only accessed by volatile copies, never by reference.
+/// It is not passed on to child processes.
+pub struct DmaBuffer {
+    mapping: MmapRaw,
+    start: usize,
+    size: usize,
+}
 
 impl DmaBuffer {
-    /// Memory of at least `size` bytes, rounded up to and aligned to the page kind's size.
-    pub fn allocate(_size: Size, _pages: PageKind) -> Result<Self, IommuError> {
-        unimplemented!()
+    /// Memory of at least `size` bytes, rounded up to whole pages of that kind, and aligned to them.
+    pub fn allocate(size: Size, pages: PageKind) -> Result<Self, IommuError> {
+        let page = pages.page(size)?;
+        let failed = |error: std::io::Error| {
+            let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+            match errno {
+                Errno::ENOMEM if matches!(pages, PageKind::Huge(_)) => pages.exhausted(size),
+                _ => IommuError::Memory {
+                    size,
+                    errno,
+                    cause: match errno {
+                        Errno::ENOMEM => "There is not enough free memory",
+                        Errno::EINVAL => "Kernels before 5.14 cannot populate memory in advance",
+                        _ => "The kernel log (dmesg) may say more",
+                    },
+                },
+            }
+        };
+        let too_large = || failed(Errno::ENOMEM.into());
+        let rounded = size.bytes().checked_next_multiple_of(page);
+        let room = rounded.and_then(|bytes| bytes.checked_add(page));
+        let (Some(rounded), Some(room)) = (rounded, room) else {
+            return Err(too_large());
+        };
+        let (Ok(rounded), Ok(room), Ok(page)) = (
+            usize::try_from(rounded),
+            usize::try_from(room),
+            usize::try_from(page),
+        ) else {
+            return Err(too_large());
+        };
+        let mut options = MmapOptions::new();
+        // The kernel places memory at base pages, and memory of the huge page reserve at its own.
+        match pages {
+            PageKind::Huge(_) => {
+                let bits = page.trailing_zeros() as u8;
+                options.len(rounded).huge(Some(bits));
+            }
+            PageKind::Transparent => drop(options.len(room)),
+            PageKind::Base => drop(options.len(rounded)),
+        }
+        let mapping = MmapRaw::from(options.map_anon().map_err(failed)?);
+        let start = mapping.as_mut_ptr().align_offset(page);
+        let advise = |advice| mapping.advise_range(advice, start, rounded);
+        advise(Advice::DontFork).map_err(failed)?;
+        match pages {
+            PageKind::Transparent => advise(Advice::HugePage).map_err(failed)?,
+            // Kernels without transparent huge pages do not know the advice, and need none.
+            PageKind::Base => advise(Advice::NoHugePage).unwrap_or_default(),
+            PageKind::Huge(_) => {}
+        }
+        advise(Advice::PopulateWrite).map_err(failed)?;
+        Ok(Self {
+            mapping,
+            start,
+            size: rounded,
+        })
     }
+
     /// The length in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
-        unimplemented!()
+        self.size
     }
+
     /// The first byte.
     #[must_use]
     pub fn address(&self) -> NonNull<u8> {
-        unimplemented!()
+        // SAFETY: `start` lies within the mapping, which is not at address 0.
+        unsafe { NonNull::new_unchecked(self.mapping.as_mut_ptr().add(self.start)) }
     }
+
     /// Copies `bytes` to `offset`.
     ///
     /// # Panics
     /// If they do not fit.
-    pub fn write(&self, _offset: usize, _bytes: &[u8]) {
-        unimplemented!()
+    pub fn write(&self, offset: usize, bytes: &[u8]) {
+        let place = self.place(offset, bytes.len());
+        // SAFETY: `place` is valid for as many bytes as there are, and our own.
+        unsafe { write_volatile(place, bytes) }
     }
+
     /// Copies what is at `offset` to `into`.
     ///
     /// # Panics
     /// If the buffer ends before.
-    pub fn read(&self, _offset: usize, _into: &mut [u8]) {
-        unimplemented!()
+    pub fn read(&self, offset: usize, into: &mut [u8]) {
+        let place = self.place(offset, into.len());
+        // SAFETY: `place` is valid for as many bytes as there are, and our own.
+        unsafe { read_volatile(place, into) }
     }
+
     /// Sets every byte.
-    pub fn fill(&self, _byte: u8) {
-        unimplemented!()
+    pub fn fill(&self, byte: u8) {
+        let place = self.place(0, self.size).cast::<u64>();
+        let word = u64::from_ne_bytes([byte; WORD]);
+        for index in 0..self.size / WORD {
+            // SAFETY: the buffer is whole pages, so it is aligned to words and made up of them.
+            unsafe { place.add(index).write_volatile(word) }
+        }
+    }
+
+    fn place(&self, offset: usize, length: usize) -> *mut u8 {
+        let end = offset.checked_add(length);
+        assert!(
+            end.is_some_and(|end| end <= self.size),
+            "{length} bytes at {offset} are not within a buffer of {} bytes",
+            self.size
+        );
+        self.address().as_ptr().wrapping_add(offset)
+    }
+}
+
+/// Copies to memory that a device may reach, in words where it can.
+///
+/// # Safety
+/// `to` is valid for writes of as many bytes as there are.
+unsafe fn write_volatile(to: *mut u8, bytes: &[u8]) {
+    let (head, rest) = bytes.split_at(to.align_offset(WORD).min(bytes.len()));
+    let words = rest.chunks_exact(WORD);
+    let tail = words.remainder();
+    let mut at = to;
+    // SAFETY: `at` advances by what was written, so it stays within the bytes that the caller vouches for; after the head it is aligned.
+    unsafe {
+        for byte in head {
+            at.write_volatile(*byte);
+            at = at.add(1);
+        }
+        for word in words {
+            let word = word.try_into().expect("a chunk is as long as a word");
+            at.cast::<u64>().write_volatile(u64::from_ne_bytes(word));
+            at = at.add(WORD);
+        }
+        for byte in tail {
+            at.write_volatile(*byte);
+            at = at.add(1);
+        }
+    }
+}
+
+/// Copies from memory that a device may reach, in words where it can.
+///
+/// # Safety
+/// `from` is valid for reads of as many bytes as there is room for.
+unsafe fn read_volatile(from: *const u8, into: &mut [u8]) {
+    let head_length = from.align_offset(WORD).min(into.len());
+    let (head, rest) = into.split_at_mut(head_length);
+    let mut words = rest.chunks_exact_mut(WORD);
+    let mut at = from;
+    // SAFETY: `at` advances by what was read, so it stays within the bytes that the caller vouches for; after the head it is aligned.
+    unsafe {
+        for byte in head {
+            *byte = at.read_volatile();
+            at = at.add(1);
+        }
+        for word in &mut words {
+            word.copy_from_slice(&at.cast::<u64>().read_volatile().to_ne_bytes());
+            at = at.add(WORD);
+        }
+        for byte in words.into_remainder() {
+            *byte = at.read_volatile();
+            at = at.add(1);
+        }
     }
 }
 
 /// A buffer, or a part of it, at an IOVA; unmapped on drop.
 ///
 /// If the kernel refuses to unmap, the memory is kept for the life of the process, as a device may still reach it.
-pub struct DmaMapping;
+pub struct DmaMapping {
+    space: Arc<dyn AddressSpace>,
+    buffer: Arc<DmaBuffer>,
+    range: IovaRange,
+    protection: Protection,
+    mapped: bool,
+}
 
 impl DmaMapping {
     /// Maps `part` of the buffer, in bytes, at `iova`.
+    ///
+    /// # Panics
+    /// If `part` is empty or not within the buffer.
     pub fn new(
-        _space: &Arc<dyn AddressSpace>,
-        _buffer: &Arc<DmaBuffer>,
-        _part: Range<usize>,
-        _iova: Iova,
-        _protection: Protection,
+        space: &Arc<dyn AddressSpace>,
+        buffer: &Arc<DmaBuffer>,
+        part: Range<usize>,
+        iova: Iova,
+        protection: Protection,
     ) -> Result<Self, IommuError> {
-        unimplemented!()
+        assert!(!part.is_empty(), "an empty part of a buffer maps nothing");
+        let memory = buffer.place(part.start, part.len());
+        let memory = NonNull::new(memory).expect("a buffer is not at address 0");
+        let range = IovaRange::new(iova, part.len() as u64)?;
+        // SAFETY: the buffer is valid for `part`, and it lives until the mapping is taken out: the mapping holds it, and `take_out` keeps
+        // it forever if that fails. Nothing refers to its bytes but by raw pointer.
+        unsafe { space.map(range, memory, protection) }?;
+        Ok(Self {
+            space: space.clone(),
+            buffer: buffer.clone(),
+            range,
+            protection,
+            mapped: true,
+        })
     }
+
     /// The mapped IOVAs.
     #[must_use]
     pub fn range(&self) -> IovaRange {
-        unimplemented!()
+        self.range
     }
+
     /// The first mapped IOVA.
     #[must_use]
     pub fn iova(&self) -> Iova {
-        unimplemented!()
+        self.range.start()
     }
+
     /// What the device may do with it.
     #[must_use]
     pub fn protection(&self) -> Protection {
-        unimplemented!()
+        self.protection
     }
+
     /// Unmaps now, and says whether that worked.
-    pub fn unmap(self) -> Result<(), IommuError> {
-        unimplemented!()
+    pub fn unmap(mut self) -> Result<(), IommuError> {
+        self.take_out()
+    }
+
+    fn take_out(&mut self) -> Result<(), IommuError> {
+        self.mapped = false;
+        match self.space.unmap(self.range) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                if !matches!(error, IommuError::NothingToUnmap { .. }) {
+                    std::mem::forget(self.buffer.clone());
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for DmaMapping {
+    fn drop(&mut self) {
+        if !self.mapped {
+            return;
+        }
+        match self.take_out() {
+            Ok(()) => {}
+            // The address space was cleared before.
+            Err(IommuError::NothingToUnmap { range }) => {
+                log::debug!("{range} was unmapped already")
+            }
+            Err(error) => log::error!("{error}. The memory is kept until the program ends"),
+        }
     }
 }

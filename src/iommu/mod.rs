@@ -2,12 +2,24 @@
 //!
 //! [`AddressSpace`] is the one way to attach devices and to map memory. The kernel offers it twice, and [`BACKENDS`] lists both.
 
+#[allow(unsafe_code)] // `map` is unsafe to call.
 mod address_space;
+mod backends;
+mod diagnosis;
+#[allow(unsafe_code)]
 mod dma;
 mod error;
+#[allow(unsafe_code)]
+mod iommufd;
 mod iova;
+mod pages;
+#[allow(unsafe_code)]
+mod type1;
 
-pub use address_space::{AddressSpace, BACKENDS, BackendEntry, Choice, DeviceFd, choose, open};
-pub use dma::{DmaBuffer, DmaMapping, PageKind};
-pub use error::IommuError;
+pub use crate::sys::DeviceFd;
+pub use address_space::AddressSpace;
+pub use backends::{BACKENDS, BackendEntry, Choice, choose, open};
+pub use dma::{DmaBuffer, DmaMapping};
+pub use error::{Blocker, Holder, IommuError};
 pub use iova::{IovaAllocator, IovaError};
+pub use pages::PageKind;

@@ -1,9 +1,11 @@
 //! Results turned into what a person or a script reads: text or one JSON document on standard output.
 
+mod binding;
 mod error;
 mod list;
 mod style;
 
+pub use binding::{BindingReport, PlanReport};
 pub use error::ErrorReport;
 pub use list::ListReport;
 pub use style::Style;

@@ -1,6 +1,6 @@
 //! A running guest: boot it, run scripts in it, notice when it dies.
 
-use super::machine::{self, Accelerator, CONSOLE, INITRAMFS, PORTS};
+use super::machine::{self, CONSOLE, INITRAMFS, PORTS};
 use super::mark::{MarkedStream, random_mark};
 use super::options::{Iommu, Machine};
 use super::process::{check_stopped, last_lines};
@@ -25,6 +25,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// How often the guest is looked at while nothing comes from it.
 const TICK: Duration = Duration::from_millis(50);
+
+/// What the kernel says when it panics.
+const PANIC: &str = "Kernel panic";
 
 /// What a script printed, and its exit status.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -242,7 +245,6 @@ struct Prepared {
     folder: TempDir,
     qemu: Qemu,
     kernel: kernel::KernelFiles,
-    accelerator: Accelerator,
     description: String,
 }
 
@@ -256,23 +258,22 @@ impl Prepared {
         let qemu = Qemu::find(machine.iommu)?;
         let kernel = kernel::find(&machine.kernel, folder.path(), &busybox)?;
         initramfs::write(&folder.path().join(INITRAMFS), &busybox, binary, &kernel)?;
-        let accelerator = Accelerator::of_host();
         let iommu = match machine.iommu {
             Iommu::None => "no IOMMU".to_owned(),
             iommu => format!("IOMMU {iommu}"),
         };
         let devices: Vec<_> = machine.devices.iter().map(ToString::to_string).collect();
         let description = format!(
-            "Linux {}, {iommu}, devices {}; QEMU {} with {accelerator:?}",
+            "Linux {}, {iommu}, devices {}; QEMU {} with {}",
             kernel.release,
             devices.join(" "),
             qemu.version,
+            qemu.accelerator,
         );
         Ok(Prepared {
             folder,
             qemu,
             kernel,
-            accelerator,
             description,
         })
     }
@@ -282,7 +283,7 @@ impl Prepared {
         command.arg("-kernel").arg(&self.kernel.image);
         command.args(machine::arguments(
             machine,
-            self.accelerator,
+            &self.qemu,
             self.folder.path(),
             shell,
         )?);
@@ -430,7 +431,7 @@ fn read(path: &Path) -> Vec<u8> {
 /// Says why QEMU is not there any more.
 fn end_of_qemu(status: ExitStatus, what: &str, folder: &Path) -> String {
     let console = read(&folder.join(CONSOLE));
-    let panicked = String::from_utf8_lossy(&console).contains("Kernel panic");
+    let panicked = String::from_utf8_lossy(&console).contains(PANIC);
     let reason = match (panicked, console.is_empty()) {
         (true, _) => "the guest's kernel panicked".to_owned(),
         (false, true) => format!("QEMU did not start the guest ({status})"),
@@ -439,11 +440,25 @@ fn end_of_qemu(status: ExitStatus, what: &str, folder: &Path) -> String {
     format!("{reason} while {what}\n{}", logs(folder))
 }
 
-/// The end of QEMU's messages and of the console's log.
+/// The end of QEMU's messages and of the console's log; of a panic the beginning, for the rest is its call trace.
 fn logs(folder: &Path) -> String {
-    let part = |title: &str, name: &str, count| match read(&folder.join(name)) {
-        log if log.is_empty() => String::new(),
-        log => format!("{title}:\n{}\n", last_lines(&log, count)),
+    let mut parts = Vec::new();
+    let messages = read(&folder.join("qemu.log"));
+    if !messages.is_empty() {
+        parts.push(format!("QEMU says:\n{}", last_lines(&messages, 10)));
+    }
+    let console = String::from_utf8_lossy(&read(&folder.join(CONSOLE))).replace('\r', "");
+    let lines: Vec<_> = console.lines().collect();
+    let end = match lines.iter().position(|line| line.contains(PANIC)) {
+        Some(panic) => lines.len().min(panic + 15),
+        None => lines.len(),
     };
-    part("QEMU says", "qemu.log", 10) + &part("The end of the console", CONSOLE, 30)
+    if end > 0 {
+        let shown = lines[end.saturating_sub(30)..end].join("\n");
+        parts.push(format!(
+            "The end of the console:\n{}",
+            last_lines(shown.as_bytes(), 30)
+        ));
+    }
+    parts.join("\n")
 }

@@ -5,6 +5,7 @@ use super::options::Kernel;
 use super::process::run;
 use super::{busybox, cache, modules, progress};
 use anyhow::{Context, Result, bail, ensure};
+use std::ffi::OsString;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::PermissionsExt;
@@ -184,23 +185,19 @@ fn build_lab(partial: &Path) -> Result<String> {
 
     let jobs = std::thread::available_parallelism()?;
     progress!("building Linux {version} with {jobs} jobs: this takes some minutes, once");
+    let mut path = OsString::from(&programs);
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
     let make = |target: &str| {
         let mut make = Command::new(programs.join("make"));
-        let path = std::env::join_paths([
-            programs.as_os_str(),
-            &std::env::var_os("PATH").unwrap_or_default(),
-        ]);
-        make.env_clear()
-            .env("LC_ALL", "C")
-            .env("M4", programs.join("m4"));
-        make.env("BISON_PKGDATADIR", tools.join("usr/share/bison"))
-            .env("KCONFIG_ALLCONFIG", &fragment);
-        make.current_dir(&tree)
-            .arg(format!("--jobs={jobs}"))
-            .arg(host_compiler(&tools))
-            .arg(target);
-        path.map_err(anyhow::Error::from)
-            .and_then(|path| run(make.env("PATH", path)))
+        // Nothing of the user's environment changes what is built.
+        make.env_clear().env("PATH", &path).env("LC_ALL", "C");
+        make.env("M4", programs.join("m4"));
+        make.env("BISON_PKGDATADIR", tools.join("usr/share/bison"));
+        make.env("KCONFIG_ALLCONFIG", &fragment);
+        make.arg(format!("--jobs={jobs}"))
+            .arg(host_compiler(&tools));
+        run(make.arg(target).current_dir(&tree))
     };
     make("allnoconfig")?;
     check_config(&fs::read_to_string(tree.join(".config"))?)?;

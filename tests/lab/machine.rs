@@ -1,8 +1,9 @@
 //! The machine as QEMU's arguments and the kernel's parameters.
 
 use super::options::{DeviceKind, Iommu, Machine};
+use super::qemu::{Accelerator, Qemu};
 use anyhow::{Context, Result, ensure};
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::Path;
 
 /// The virtio serial ports, by which the runner and the guest's init talk. Each is a socket of that name in the guest's folder.
@@ -20,39 +21,10 @@ const ROOT_PORT_SLOTS: std::ops::Range<u8> = 0x10..0x1f;
 
 const NVME_BYTES: u64 = 64 << 20;
 
-/// How QEMU runs the guest's instructions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accelerator {
-    Kvm,
-    Tcg,
-}
-
-impl Accelerator {
-    /// KVM where it can work. A /dev/kvm node may exist and be of no use: then the CPU has no vmx or svm flag.
-    pub fn of_host() -> Accelerator {
-        let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let capable = flags
-            .split_whitespace()
-            .any(|flag| flag == "vmx" || flag == "svm");
-        let usable = || {
-            File::options()
-                .read(true)
-                .write(true)
-                .open("/dev/kvm")
-                .is_ok()
-        };
-        if capable && usable() {
-            Accelerator::Kvm
-        } else {
-            Accelerator::Tcg
-        }
-    }
-}
-
 /// Arguments for the machine, its IOMMU, its devices and the kernel's parameters; its console is the terminal if `shell`, else a file in `folder`.
 pub fn arguments(
     machine: &Machine,
-    accelerator: Accelerator,
+    qemu: &Qemu,
     folder: &Path,
     shell: bool,
 ) -> Result<Vec<String>> {
@@ -66,7 +38,7 @@ pub fn arguments(
     let mut arguments = Arguments(Vec::new());
     let smp = machine.smp.unwrap_or(if machine.icount { 1 } else { 2 });
     arguments.add("-machine", "q35,kernel-irqchip=split");
-    arguments.add("-cpu", cpu(machine.iommu, accelerator));
+    arguments.add("-cpu", cpu(machine.iommu, qemu.accelerator));
     arguments.add("-smp", smp);
     arguments.add("-m", &machine.memory);
     arguments
@@ -75,14 +47,14 @@ pub fn arguments(
         .flag("-no-user-config");
     arguments.add("-display", "none");
     // QEMU itself takes the next accelerator when one does not start.
-    if accelerator == Accelerator::Kvm && !machine.icount {
+    if qemu.accelerator == Accelerator::Kvm && !machine.icount {
         arguments.add("-accel", "kvm");
     }
     arguments.add("-accel", "tcg");
     if machine.icount {
         arguments.add("-icount", "shift=0");
     }
-    arguments.iommu(machine.iommu);
+    arguments.iommu(machine.iommu, qemu)?;
     arguments.serial_ports(folder, shell);
     arguments.devices(&machine.devices, folder)?;
     arguments.add("-initrd", format!("{folder}/{INITRAMFS}"));
@@ -111,7 +83,10 @@ fn kernel_parameters(machine: &Machine, shell: bool) -> String {
     match machine.iommu {
         Iommu::Intel => parameters.push("intel_iommu=on"),
         Iommu::IntelScalable => parameters.push("intel_iommu=on,sm_on"),
-        Iommu::Virtio | Iommu::Amd | Iommu::AmdBroken | Iommu::None => {}
+        // Without it the kernel's own drivers would wait for DMA that goes elsewhere. It does not
+        // concern VFIO, which never uses the default domain.
+        Iommu::AmdBroken => parameters.push("iommu=pt"),
+        Iommu::Virtio | Iommu::Amd | Iommu::None => {}
     }
     if shell {
         // The kernel hands parameters which it does not know to init, as environment.
@@ -134,17 +109,19 @@ impl Arguments {
     }
 
     /// Comes before all other devices: QEMU puts behind an IOMMU only what is added after it.
-    fn iommu(&mut self, iommu: Iommu) {
-        match iommu {
-            Iommu::Intel => self.add("-device", "intel-iommu,intremap=on"),
+    fn iommu(&mut self, iommu: Iommu, qemu: &Qemu) -> Result<()> {
+        let device = match iommu {
+            Iommu::Intel => "intel-iommu,intremap=on".to_owned(),
             Iommu::IntelScalable => {
-                self.add("-device", "intel-iommu,intremap=on,x-scalable-mode=on")
+                format!("intel-iommu,intremap=on,{}=on", qemu.scalable_mode()?)
             }
-            Iommu::Virtio => self.add("-device", format!("virtio-iommu-pci,addr={IOMMU_SLOT:#x}")),
-            Iommu::Amd => self.add("-device", "amd-iommu,intremap=on,xtsup=on,dma-remap=on"),
-            Iommu::AmdBroken => self.add("-device", "amd-iommu,intremap=on,xtsup=on"),
-            Iommu::None => {}
-        }
+            Iommu::Virtio => format!("virtio-iommu-pci,addr={IOMMU_SLOT:#x}"),
+            Iommu::Amd => "amd-iommu,intremap=on,xtsup=on,dma-remap=on".to_owned(),
+            Iommu::AmdBroken => "amd-iommu,intremap=on,xtsup=on".to_owned(),
+            Iommu::None => return Ok(()),
+        };
+        self.add("-device", device);
+        Ok(())
     }
 
     fn serial_ports(&mut self, folder: &str, shell: bool) {
@@ -178,9 +155,8 @@ impl Arguments {
             } else {
                 &mut root_ports
             };
-            let count = slots.len();
             let slot = slots.next().with_context(|| {
-                format!("the machine has no slot left for a {device}, after {count}")
+                format!("too many devices: the root bus has no slot left for {device}")
             })?;
             match device {
                 DeviceKind::Edu => self.add(
@@ -231,7 +207,7 @@ mod tests {
 
     fn joined(machine: &Machine) -> String {
         let folder = tempfile::tempdir().unwrap();
-        arguments(machine, Accelerator::Tcg, folder.path(), false)
+        arguments(machine, &Qemu::new(None), folder.path(), false)
             .unwrap()
             .join(" ")
     }
@@ -278,16 +254,11 @@ mod tests {
             devices: vec![DeviceKind::Igb; 16],
             ..Machine::default()
         };
-        let error = arguments(
-            &machine,
-            Accelerator::Tcg,
-            tempfile::tempdir().unwrap().path(),
-            false,
-        )
-        .unwrap_err();
+        let folder = tempfile::tempdir().unwrap();
+        let error = arguments(&machine, &Qemu::new(None), folder.path(), false).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the machine has no slot left for a igb, after 0"
+            "too many devices: the root bus has no slot left for igb"
         );
     }
 }

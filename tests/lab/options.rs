@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Without COMMAND it runs the demo: the program's main job from start to end. What is missing (QEMU, a kernel, busybox) is
 /// downloaded as Debian packages and unpacked or built once in the user's cache folder; the system is not changed.
 #[derive(Debug, Parser)]
-#[command(name = "tests/lab/run", version = None, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "tests/lab/run", bin_name = "tests/lab/run", version = None, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Options {
     #[command(flatten)]
     pub machine: Machine,

@@ -6,6 +6,7 @@ use super::process::run;
 use super::{busybox::on_path, cache};
 use anyhow::{Context, Result};
 use std::fmt;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,9 +22,48 @@ impl fmt::Display for Version {
     }
 }
 
+/// How QEMU runs the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    Kvm,
+    Tcg,
+}
+
+impl Accelerator {
+    /// KVM where it can work. A /dev/kvm node may exist and be of no use: then the CPU has no vmx or svm flag.
+    pub fn of_host() -> Accelerator {
+        let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let capable = flags
+            .split_whitespace()
+            .any(|flag| flag == "vmx" || flag == "svm");
+        let usable = || {
+            File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/kvm")
+                .is_ok()
+        };
+        if capable && usable() {
+            Accelerator::Kvm
+        } else {
+            Accelerator::Tcg
+        }
+    }
+}
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Accelerator::Kvm => "KVM",
+            Accelerator::Tcg => "TCG",
+        })
+    }
+}
+
 /// A QEMU that can be started.
 pub struct Qemu {
     pub version: Version,
+    pub accelerator: Accelerator,
     /// The root folder that it was unpacked in; none if it is the system's own.
     root: Option<PathBuf>,
 }
@@ -47,15 +87,32 @@ impl Qemu {
         Qemu::at(Some(unpacked.join("root")))
     }
 
-    fn at(root: Option<PathBuf>) -> Result<Qemu> {
-        let mut qemu = Qemu {
+    /// A QEMU that was not asked for its version.
+    pub fn new(root: Option<PathBuf>) -> Qemu {
+        Qemu {
             version: Version(0, 0),
+            accelerator: Accelerator::of_host(),
             root,
-        };
+        }
+    }
+
+    fn at(root: Option<PathBuf>) -> Result<Qemu> {
+        let mut qemu = Qemu::new(root);
         let printed = String::from_utf8_lossy(&run(qemu.command().arg("--version"))?).into_owned();
         qemu.version = version_of(&printed)
             .with_context(|| format!("{PROGRAM} --version names no version: {printed}"))?;
         Ok(qemu)
+    }
+
+    /// What this version calls the property of intel-iommu for scalable mode: it lost its `x-`.
+    pub fn scalable_mode(&self) -> Result<&'static str> {
+        let help = run(self.command().args(["-device", "intel-iommu,help"]))?;
+        let named =
+            |property: &&str| String::from_utf8_lossy(&help).contains(&format!(" {property}="));
+        ["scalable-mode", "x-scalable-mode"]
+            .into_iter()
+            .find(named)
+            .context("this QEMU has no scalable mode for VT-d")
     }
 
     /// The start of a command line.

@@ -176,7 +176,11 @@ pub(super) mod tests {
     use super::*;
 
     /// A configuration space of `size` bytes with capabilities at the places given: ID and the bytes after the two of the header.
-    pub fn space(size: usize, list: &[(u8, usize, &[u8])], extended: &[(u16, usize, &[u8])]) -> ConfigSpace {
+    pub fn space(
+        size: usize,
+        list: &[(u8, usize, &[u8])],
+        extended: &[(u16, usize, &[u8])],
+    ) -> ConfigSpace {
         let mut bytes = vec![0; EXTENDED_SIZE];
         bytes[..4].copy_from_slice(&[0x86, 0x80, 0xc9, 0x10]);
         let mut link = CAPABILITIES_POINTER;
@@ -215,7 +219,11 @@ pub(super) mod tests {
         let space = space(
             4096,
             &[(0x01, 0x40, &[]), (0x11, 0x70, &[]), (0x10, 0xa0, &[])],
-            &[(0x01, 0x100, &[]), (0x0e, 0x150, &[]), (0x03, 0x140, &[1, 2, 3, 4, 5, 6, 7, 8])],
+            &[
+                (0x01, 0x100, &[]),
+                (0x0e, 0x150, &[]),
+                (0x03, 0x140, &[1, 2, 3, 4, 5, 6, 7, 8]),
+            ],
         );
         assert_eq!(space.capability(0x10), Some(0xa0));
         assert_eq!(space.capability(0x05), None);
@@ -243,8 +251,19 @@ pub(super) mod tests {
                 .take(1 + seed as usize * 7 % 4096)
                 .collect();
             let space = ConfigSpace::new(noise);
-            let _ = (space.reach(), space.acs(), space.express(), space.msi(), space.msi_x());
-            let _ = (space.ats(), space.pri(), space.pasid(), space.serial_number());
+            let _ = (
+                space.reach(),
+                space.acs(),
+                space.express(),
+                space.msi(),
+                space.msi_x(),
+            );
+            let _ = (
+                space.ats(),
+                space.pri(),
+                space.pasid(),
+                space.serial_number(),
+            );
         }
     }
 }

@@ -1,0 +1,233 @@
+//! Why the host was not changed as asked.
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::{DriverState, Goal, Step, StepError};
+use crate::host::{Holder, HostError};
+use crate::types::{Bdf, ExitClass};
+
+/// Why the host was not changed as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BindingError {
+    /// Something could not be learned of the host.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The host is one captured in a folder.
+    #[error("a captured host cannot be changed: --dry-run shows what would be done")]
+    Captured,
+    /// The device is a bridge.
+    #[error(
+        "{0} is a bridge: VFIO takes only the devices behind it, and they need it on the driver it has"
+    )]
+    Bridge(Bdf),
+    /// The host itself uses the device.
+    #[error("{bdf} is in use: {}; end that first", uses.join("; "))]
+    InUse {
+        /// The device.
+        bdf: Bdf,
+        /// What uses it.
+        uses: Vec<String>,
+    },
+    /// User space has the device open.
+    #[error("{bdf} is held by {}; end that first", list(holders))]
+    Held {
+        /// The device.
+        bdf: Bdf,
+        /// Who holds it.
+        holders: Vec<Holder>,
+    },
+    /// An earlier command on this device did not end.
+    #[error(
+        "an earlier command on {0} was interrupted: 'iommu-tool unbind {0}' puts the device back as it was"
+    )]
+    Unfinished(Bdf),
+    /// Another command works on the same group.
+    #[error("another command (process {holder}) works on this group and does not end; it holds {}", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// The other process, if it could be told.
+        holder: String,
+    },
+    /// A file of the host may not be written by this user.
+    #[error("may not write {}: {errno}; run this as root", path.display())]
+    MayNotWrite {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// A file of the journal could not be used.
+    #[error("cannot {action} {}: {errno}{}", path.display(), root_hint(*errno))]
+    File {
+        /// What was attempted.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// What is remembered of a device cannot be read.
+    #[error(
+        "what is remembered of {bdf} in {} is damaged: look at it; after you remove it, 'iommu-tool unbind {bdf}' lets the kernel choose the driver",
+        path.display()
+    )]
+    DamagedJournal {
+        /// The file.
+        path: PathBuf,
+        /// The device.
+        bdf: Bdf,
+    },
+    /// A signal asked the program to end.
+    #[error("interrupted by {0}")]
+    Interrupted(Signal),
+    /// A step failed.
+    #[error("'{step}' failed: {cause}{}", hint(step, cause))]
+    Step {
+        /// The step.
+        step: Step,
+        /// Why.
+        cause: StepError,
+    },
+    /// All steps succeeded, and yet the device is not where it should be.
+    #[error(
+        "the kernel took every step, but the device is {}, not {}",
+        state(found),
+        goal(wanted)
+    )]
+    NotTaken {
+        /// What was to be reached.
+        wanted: Goal,
+        /// What was found.
+        found: DriverState,
+    },
+    /// The driver of a device was not changed.
+    #[error("the driver of {bdf} was not changed{undo}")]
+    NotDone {
+        /// The device.
+        bdf: Bdf,
+        /// Why.
+        #[source]
+        cause: Box<BindingError>,
+        /// What was undone.
+        undo: Undo,
+    },
+    /// The kernel waits until the holders of the device let go.
+    #[error(
+        "the kernel takes the device back as soon as its holder lets go: {}; then 'iommu-tool unbind {bdf}' does the rest",
+        if holders.is_empty() { "no process with the device open was found, look for one in other containers".to_owned() } else { list(holders) }
+    )]
+    Waiting {
+        /// The device.
+        bdf: Bdf,
+        /// Who holds it.
+        holders: Vec<Holder>,
+    },
+}
+
+impl BindingError {
+    /// The exit status that this error leads to.
+    #[must_use]
+    pub fn class(&self) -> ExitClass {
+        match self {
+            Self::Host(error) => error.class(),
+            Self::Captured => ExitClass::Usage,
+            Self::Bridge(_)
+            | Self::InUse { .. }
+            | Self::Held { .. }
+            | Self::Unfinished(_)
+            | Self::Locked { .. }
+            | Self::Waiting { .. } => ExitClass::Refused,
+            Self::NotDone { cause, .. } => cause.class(),
+            Self::MayNotWrite { .. }
+            | Self::File { .. }
+            | Self::DamagedJournal { .. }
+            | Self::Interrupted(_)
+            | Self::Step { .. }
+            | Self::NotTaken { .. } => ExitClass::Failed,
+        }
+    }
+}
+
+/// What was undone after a failure, and what could not be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Undo {
+    /// Devices that are as they were, each with its driver.
+    pub back: Vec<(Bdf, Option<String>)>,
+    /// Devices that are not, each with the reason.
+    pub left: Vec<(Bdf, String)>,
+}
+
+impl fmt::Display for Undo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (bdf, driver) in &self.back {
+            match driver {
+                Some(driver) => write!(f, "; {bdf} is on {driver} as before")?,
+                None => write!(f, "; {bdf} has no driver, as before")?,
+            }
+        }
+        for (bdf, reason) in &self.left {
+            write!(
+                f,
+                "; {bdf} could not be put back ({reason}), 'iommu-tool unbind {bdf}' tries it again"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn list(holders: &[Holder]) -> String {
+    let holders: Vec<String> = holders.iter().map(ToString::to_string).collect();
+    holders.join(", ")
+}
+
+fn state(state: &DriverState) -> String {
+    let driver = match &state.driver {
+        Some(driver) => format!("on {driver}"),
+        None => "without a driver".to_owned(),
+    };
+    match &state.driver_override {
+        Some(name) => format!("{driver} with driver_override {name}"),
+        None => format!("{driver} with no driver_override"),
+    }
+}
+
+fn goal(goal: &Goal) -> String {
+    match goal {
+        Goal::State(wanted) => state(wanted),
+        Goal::Natural => "away from VFIO".to_owned(),
+    }
+}
+
+fn root_hint(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EACCES | Errno::EPERM => "; run this as root",
+        _ => "",
+    }
+}
+
+/// The likely cause of a failed step, and what to do.
+fn hint(step: &Step, cause: &StepError) -> &'static str {
+    let Step::Write { path, .. } = step else {
+        return "; is this module there for the running kernel?";
+    };
+    let is_bind = path.ends_with("bind");
+    let is_vfio = path.to_string_lossy().contains("vfio");
+    match cause {
+        StepError::Refused(Errno::EINVAL) if is_bind && is_vfio => {
+            "; vfio-pci takes no bridge, no device on its denylist (vfio-pci.disable_denylist=1 lifts that) and none without an IOMMU: dmesg says which"
+        }
+        StepError::Refused(Errno::EBUSY) if is_bind => {
+            "; the device has a driver already, or user space holds its IOMMU group"
+        }
+        StepError::Refused(Errno::ENODEV) if is_bind => {
+            "; the driver does not want this device, or the device vanished: dmesg may say more"
+        }
+        StepError::Refused(Errno::ENOENT) if is_bind => "; the driver is not loaded",
+        StepError::Refused(Errno::EACCES | Errno::EPERM) => "; run this as root",
+        _ => "",
+    }
+}

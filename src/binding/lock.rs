@@ -1,0 +1,87 @@
+//! One command at a time for each IOMMU group.
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::journal::failed;
+use super::{BindingError, Journal};
+use crate::host::PciDevice;
+
+/// How long to wait for another command; a bind takes seconds at most.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Held locks; given back when dropped, or when the process ends in whatever way.
+#[derive(Debug)]
+pub struct Locks {
+    _held: Vec<Flock<fs::File>>,
+}
+
+impl Locks {
+    /// Locks the groups of these devices, and those that have no group one by one. Waits while another command holds one.
+    ///
+    /// # Errors
+    /// Another command did not end, or the lock file cannot be made.
+    pub fn take(journal: &Journal, devices: &[PciDevice]) -> Result<Self, BindingError> {
+        // Everybody locks in the same order, so that two commands cannot wait for each other.
+        let names: BTreeSet<String> = devices
+            .iter()
+            .map(|device| match device.group {
+                Some(group) => format!("group-{group}.lock"),
+                None => format!("device-{}.lock", device.bdf),
+            })
+            .collect();
+        fs::create_dir_all(journal.folder())
+            .map_err(|error| failed("make", journal.folder(), &error))?;
+        let locks: Result<_, _> = names
+            .iter()
+            .map(|name| lock(&journal.folder().join(name)))
+            .collect();
+        Ok(Self { _held: locks? })
+    }
+}
+
+fn lock(path: &Path) -> Result<Flock<fs::File>, BindingError> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|error| failed("write", path, &error))?;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut lock) => {
+                // Only for the message to others: the lock counts, not the text.
+                let _ = lock.set_len(0);
+                let _ = write!(lock, "{}", std::process::id());
+                return Ok(lock);
+            }
+            Err((same, Errno::EWOULDBLOCK)) if Instant::now() < deadline => {
+                file = same;
+                std::thread::sleep(PAUSE);
+            }
+            Err((same, Errno::EWOULDBLOCK)) => {
+                let mut holder = String::new();
+                let _ = same.take(20).read_to_string(&mut holder);
+                return Err(BindingError::Locked {
+                    path: path.to_owned(),
+                    holder,
+                });
+            }
+            Err((_, errno)) => {
+                return Err(BindingError::File {
+                    action: "lock",
+                    path: path.to_owned(),
+                    errno,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Changes to the host: which driver has a device.
+//!
+//! Each change is planned from what the host says now, noted in a journal before it begins, read back after it, and undone
+//! if a step fails or a signal comes. Undoing, restoring and finishing what was interrupted are all the same: a plan from the
+//! state found to the state remembered.
+
+mod bind;
+mod driver_core;
+mod error;
+mod journal;
+mod lock;
+mod plan;
+mod signals;
+mod transaction;
+mod unbind;
+
+pub use bind::{VFIO_PCI, bind, plan_bind};
+pub use driver_core::{DriverCore, Kernel, StepError};
+pub use error::{BindingError, Undo};
+pub use journal::{Entry, Identity, Journal, Phase};
+pub use plan::{DriverState, Goal, Step};
+pub use transaction::Outcome;
+pub use unbind::{plan_unbind, resolve_bound, unbind};

@@ -1,0 +1,151 @@
+//! Devices back to the drivers they had.
+
+use super::bind::{change, outcome, remembered};
+use super::transaction::Change;
+use super::{
+    BindingError, DriverCore, DriverState, Entry, Goal, Journal, Kernel, Outcome, Phase, Step,
+    StepError,
+};
+use crate::host::{Host, HostError, PciDevice, is_vfio_driver};
+use crate::types::{Bdf, DeviceName};
+
+/// Gives the devices back to the drivers they had before they were bound, all or none, and finishes what was interrupted.
+/// Where nothing is remembered, the kernel chooses the driver. One that is on no VFIO driver is left alone.
+///
+/// # Errors
+/// Held by someone, refused by the kernel, interrupted; the devices are then as they were before, or the error says which is not.
+pub fn unbind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Outcome>, BindingError> {
+    change(host, devices, changes_to_unbind).map_err(|error| explain_sleep(host, error))?;
+    devices
+        .iter()
+        .map(|before| Ok(outcome(host, before, &host.device(before.bdf)?)))
+        .collect()
+}
+
+/// The steps that [`unbind`] would take.
+///
+/// # Errors
+/// The same refusals as of [`unbind`].
+pub fn plan_unbind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Step>, BindingError> {
+    let changes = changes_to_unbind(host, &Journal::of(host), devices)?;
+    let core = Kernel(host);
+    Ok(changes
+        .iter()
+        .flat_map(|change| change.steps(&core))
+        .collect())
+}
+
+/// The devices that a name means, also one that went away with the driver: `eth0`, as the journal remembers it.
+///
+/// # Errors
+/// No device has the name, now or in the journal; or several have.
+pub fn resolve_bound(host: &Host, name: &DeviceName) -> Result<Vec<PciDevice>, HostError> {
+    let found = host.resolve(name);
+    let DeviceName::Kernel(kernel_name) = name else {
+        return found;
+    };
+    let mut candidates: Vec<Bdf> = Journal::of(host)
+        .entries()
+        .iter()
+        .filter(|entry| entry.kernel_names.contains(kernel_name))
+        .filter_map(Entry::bdf)
+        .collect();
+    if candidates.is_empty() {
+        return found;
+    }
+    candidates.extend(found.into_iter().flatten().map(|device| device.bdf));
+    candidates.sort_unstable();
+    candidates.dedup();
+    match candidates.as_slice() {
+        [bdf] => Ok(vec![host.device(*bdf)?]),
+        _ => Err(HostError::Ambiguous {
+            name: name.clone(),
+            candidates,
+        }),
+    }
+}
+
+fn changes_to_unbind(
+    host: &Host,
+    journal: &Journal,
+    devices: &[PciDevice],
+) -> Result<Vec<Change>, BindingError> {
+    let mut changes = Vec::new();
+    for device in devices {
+        let bdf = device.bdf;
+        let remembered = remembered(host, journal, device)?;
+        let on_vfio = device.driver.as_deref().is_some_and(is_vfio_driver);
+        if remembered.is_none() && !on_vfio {
+            continue;
+        }
+        // First who holds it: while an unbind waits for them, asking for driver_override would wait too. The device's own node
+        // is gone from sysfs then, so it was noted.
+        let mut nodes = host.vfio_nodes(device);
+        nodes.extend(remembered.iter().flat_map(|entry| entry.nodes.clone()));
+        let holders = host.holders(&nodes);
+        if !holders.is_empty() {
+            return Err(BindingError::Held { bdf, holders });
+        }
+        let now = Kernel(host).state(bdf);
+        let entry = remembered.clone().unwrap_or_else(|| {
+            let driver = device.driver.as_deref().unwrap_or_default();
+            Entry::new(host, device, None, driver)
+        });
+        changes.push(Change {
+            bdf,
+            goal: goal(&now, remembered.as_ref()),
+            entry_during: entry.unbinding(nodes),
+            now,
+            entry_before: remembered,
+            entry_after: None,
+        });
+    }
+    Ok(changes)
+}
+
+fn goal(now: &DriverState, remembered: Option<&Entry>) -> Goal {
+    let Some((entry, before)) = remembered.and_then(|entry| Some((entry, entry.before.as_ref()?)))
+    else {
+        return Goal::Natural;
+    };
+    // Somebody moved it to another driver by hand since: that is left, only the override goes.
+    let moved = entry.phase == Phase::Bound
+        && now
+            .driver
+            .as_deref()
+            .is_some_and(|driver| !is_vfio_driver(driver));
+    Goal::State(DriverState {
+        driver: if moved {
+            now.driver.clone()
+        } else {
+            before.driver.clone()
+        },
+        driver_override: before.driver_override.clone(),
+    })
+}
+
+/// A sleeping write is explained by who holds the device.
+fn explain_sleep(host: &Host, error: BindingError) -> BindingError {
+    match error {
+        BindingError::NotDone { bdf, cause, undo }
+            if matches!(
+                *cause,
+                BindingError::Step {
+                    cause: StepError::Sleeping,
+                    ..
+                }
+            ) =>
+        {
+            let holders = host
+                .device(bdf)
+                .map(|device| host.holders(&host.vfio_nodes(&device)))
+                .unwrap_or_default();
+            BindingError::NotDone {
+                bdf,
+                cause: Box::new(BindingError::Waiting { bdf, holders }),
+                undo,
+            }
+        }
+        error => error,
+    }
+}

@@ -1,0 +1,247 @@
+//! The iommufd backend: an IOAS and device nodes (linux/iommufd.h, drivers/iommu/iommufd, drivers/vfio/device_cdev.c).
+
+use std::fs::OpenOptions;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use iommufd_bindings::{
+    iommu_ioas_map, iommu_ioas_unmap,
+    iommufd_ioas_map_flags_IOMMU_IOAS_MAP_FIXED_IOVA as FIXED_IOVA,
+    iommufd_ioas_map_flags_IOMMU_IOAS_MAP_READABLE as READABLE,
+    iommufd_ioas_map_flags_IOMMU_IOAS_MAP_WRITEABLE as WRITEABLE,
+};
+use iommufd_ioctls::{IommuFd, IommufdError};
+use nix::errno::Errno;
+use vfio_ioctls::{VfioError, VfioIommufd};
+
+use super::{AddressSpace, DeviceFd, IommuError, diagnosis};
+use crate::sys::{AttachError, Owner, iommufd};
+use crate::types::{Backend, Iova, IovaRange, PageSizes, Protection, VfioNode};
+
+const NODE: &str = "/dev/iommu";
+const NO_IOMMUFD: &str = "This kernel is built without iommufd (CONFIG_IOMMUFD), or its module is not loaded: run `modprobe iommufd`";
+
+/// An IOAS of its own iommufd.
+pub struct Ioas {
+    ioas: Arc<VfioIommufd>,
+}
+
+impl Ioas {
+    /// An empty IOAS.
+    pub fn open() -> Result<Self, IommuError> {
+        let iommufd = IommuFd::new().map_err(|error| match error {
+            IommufdError::OpenIommufd(error) => open_failed(Path::new(NODE), &error, NO_IOMMUFD),
+            _ => unavailable(Errno::last()),
+        })?;
+        let ioas = VfioIommufd::new(Arc::new(iommufd), None, None)
+            .map_err(|_| unavailable(Errno::last()))?;
+        Ok(Self {
+            ioas: Arc::new(ioas),
+        })
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the IOAS keeps its iommufd open for as long as it lives, and it outlives the borrow.
+        unsafe { BorrowedFd::borrow_raw(self.ioas.iommufd().as_raw_fd()) }
+    }
+
+    fn info(&self) -> Result<iommufd::IoasInfo, IommuError> {
+        iommufd::ioas_info(self.fd(), self.ioas.ioas().id()).map_err(|errno| IommuError::Query {
+            backend: Backend::Iommufd,
+            errno,
+            cause: "The kernel log (dmesg) may say more",
+        })
+    }
+}
+
+/// Whether a device can be used through iommufd. Opening its node claims nothing, so it disturbs no one.
+pub fn usable(node: &VfioNode) -> Result<(), IommuError> {
+    let open = |path: &Path, missing| {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map(drop)
+            .map_err(|error| open_failed(path, &error, missing))
+    };
+    open(Path::new(NODE), NO_IOMMUFD)?;
+    let cdev = node.cdev.as_ref();
+    let cdev = cdev.ok_or(IommuError::NoCdev { bdf: node.bdf })?;
+    open(
+        cdev,
+        "The device is gone, or no longer bound to a VFIO driver",
+    )
+}
+
+fn open_failed(path: &Path, error: &io::Error, missing: &str) -> IommuError {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    diagnosis::open_failed(path, errno, missing)
+}
+
+fn unavailable(errno: Errno) -> IommuError {
+    IommuError::Query {
+        backend: Backend::Iommufd,
+        errno,
+        cause: "The kernel gives out no IOAS",
+    }
+}
+
+impl AddressSpace for Ioas {
+    fn backend(&self) -> Backend {
+        Backend::Iommufd
+    }
+
+    fn attach(&self, node: &VfioNode) -> Result<DeviceFd, IommuError> {
+        DeviceFd::attach(&node.sysfs, Owner::Iommufd(self.ioas.clone()))
+            .map_err(|error| attach_failed(node, &error))
+    }
+
+    unsafe fn map(
+        &self,
+        range: IovaRange,
+        memory: NonNull<u8>,
+        protection: Protection,
+    ) -> Result<(), IommuError> {
+        let access = match protection {
+            Protection::Read => READABLE,
+            Protection::Write => WRITEABLE,
+            Protection::ReadWrite => READABLE | WRITEABLE,
+        };
+        let mut map = iommu_ioas_map {
+            size: size_of::<iommu_ioas_map>() as u32,
+            flags: FIXED_IOVA | access,
+            ioas_id: self.ioas.ioas().id(),
+            user_va: memory.as_ptr() as u64,
+            length: length(range),
+            iova: range.start().0,
+            ..Default::default()
+        };
+        // SAFETY: the caller answers for the memory.
+        unsafe { iommufd::map(self.fd(), &mut map) }
+            .map_err(|errno| diagnosis::map_failed(self, range, memory.as_ptr() as usize, errno))
+    }
+
+    fn unmap(&self, range: IovaRange) -> Result<u64, IommuError> {
+        self.take_out(range, length(range))
+            .map_err(|errno| match errno {
+                Errno::ENOENT => IommuError::NothingToUnmap { range },
+                errno => unmap_failed(range, errno),
+            })
+    }
+
+    fn unmap_all(&self) -> Result<u64, IommuError> {
+        let everything =
+            IovaRange::from_ends(Iova(0), Iova(u64::MAX)).expect("0 is not above the last address");
+        // The kernel takes this length as "everything" (linux/iommufd.h, struct iommu_ioas_unmap).
+        match self.take_out(everything, u64::MAX) {
+            Err(Errno::ENOENT) => Ok(0),
+            other => other.map_err(|errno| unmap_failed(everything, errno)),
+        }
+    }
+
+    fn iova_ranges(&self) -> Result<Vec<IovaRange>, IommuError> {
+        Ok(self
+            .info()?
+            .iova_ranges
+            .into_iter()
+            .filter_map(|(start, last)| IovaRange::from_ends(Iova(start), Iova(last)))
+            .collect())
+    }
+
+    fn page_sizes(&self) -> Result<PageSizes, IommuError> {
+        // The alignment is a power of two, so it is its own bitmap.
+        self.info().map(|info| PageSizes(info.alignment))
+    }
+
+    fn entries_left(&self) -> Result<Option<u32>, IommuError> {
+        Ok(None)
+    }
+}
+
+impl Ioas {
+    fn take_out(&self, range: IovaRange, length: u64) -> nix::Result<u64> {
+        let mut unmap = iommu_ioas_unmap {
+            size: size_of::<iommu_ioas_unmap>() as u32,
+            ioas_id: self.ioas.ioas().id(),
+            iova: range.start().0,
+            length,
+        };
+        iommufd::unmap(self.fd(), &mut unmap)?;
+        Ok(unmap.length)
+    }
+}
+
+/// The length as the kernel takes it. All 2^64 bytes do not fit and give 0, which the kernel refuses.
+fn length(range: IovaRange) -> u64 {
+    (range.last().0 - range.start().0).wrapping_add(1)
+}
+
+fn unmap_failed(range: IovaRange, errno: Errno) -> IommuError {
+    let cause = match errno {
+        Errno::EBUSY => "The mapping is in use by another part of the kernel",
+        _ => "The kernel log (dmesg) may say more",
+    };
+    IommuError::Unmap {
+        range,
+        errno,
+        cause,
+    }
+}
+
+fn attach_failed(node: &VfioNode, error: &AttachError) -> IommuError {
+    let errno = error.errno;
+    let attach = |cause: String| IommuError::Attach {
+        bdf: node.bdf,
+        backend: Backend::Iommufd,
+        errno: Some(errno),
+        cause,
+    };
+    let cdev = || {
+        let unknown = || PathBuf::from("/dev/vfio/devices");
+        node.cdev.clone().unwrap_or_else(unknown)
+    };
+    match &error.step {
+        VfioError::InvalidVfioDev => IommuError::NoCdev { bdf: node.bdf },
+        VfioError::OpenDeviceCdev(_) => diagnosis::open_failed(
+            &cdev(),
+            errno,
+            "The device is gone, or no longer bound to a VFIO driver",
+        ),
+        VfioError::VfioDeviceBindIommufd(_) if errno == Errno::EPERM => {
+            IommuError::NoInterruptRemapping {
+                bdf: node.bdf,
+                backend: Backend::Iommufd,
+                errno,
+            }
+        }
+        // The kernel says EBUSY for a group that is in use by VFIO or by a host driver, and EINVAL for a node that is in use.
+        VfioError::VfioDeviceBindIommufd(_) if matches!(errno, Errno::EBUSY | Errno::EINVAL) => {
+            let blocked = !diagnosis::blockers(node).is_empty();
+            match node.group {
+                Some(group) if blocked => diagnosis::not_viable(node, group),
+                _ if errno == Errno::EBUSY || !diagnosis::holders(node).is_empty() => {
+                    diagnosis::busy(node, cdev(), errno)
+                }
+                _ => attach(format!(
+                    "VFIO_DEVICE_BIND_IOMMUFD: {errno}. Its IOMMU cannot keep DMA coherent with the processor's caches, or the device is in use"
+                )),
+            }
+        }
+        VfioError::VfioDeviceAttachIommufdPt(_) => attach(format!(
+            "VFIO_DEVICE_ATTACH_IOMMUFD_PT: {errno}. {}",
+            match errno {
+                Errno::EADDRINUSE =>
+                    "Something is mapped where this device cannot reach: attach devices before mapping",
+                Errno::ENOMEM =>
+                    "Attaching locks all memory that is mapped already: the limit (RLIMIT_MEMLOCK) or the memory is exhausted",
+                _ =>
+                    "The IOMMU driver refused to attach the device; the kernel log (dmesg) may say more",
+            }
+        )),
+        step => attach(format!("{step}: {errno}")),
+    }
+}
