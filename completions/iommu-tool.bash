@@ -31,6 +31,9 @@ _iommu__tool() {
             iommu__tool,list)
                 cmd="iommu__tool__subcmd__list"
                 ;;
+            iommu__tool,show)
+                cmd="iommu__tool__subcmd__show"
+                ;;
             iommu__tool,test)
                 cmd="iommu__tool__subcmd__test"
                 ;;
@@ -52,6 +55,9 @@ _iommu__tool() {
             iommu__tool__subcmd__help,list)
                 cmd="iommu__tool__subcmd__help__subcmd__list"
                 ;;
+            iommu__tool__subcmd__help,show)
+                cmd="iommu__tool__subcmd__help__subcmd__show"
+                ;;
             iommu__tool__subcmd__help,test)
                 cmd="iommu__tool__subcmd__help__subcmd__test"
                 ;;
@@ -65,7 +71,7 @@ _iommu__tool() {
 
     case "${cmd}" in
         iommu__tool)
-            opts="-v -q -h -V --json --verbose --quiet --color --sysroot --help --version list bind unbind test bench completions help"
+            opts="-v -q -h -V --json --verbose --quiet --color --sysroot --help --version list show bind unbind test bench completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -185,7 +191,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__help)
-            opts="list bind unbind test bench completions help"
+            opts="list show bind unbind test bench completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -268,6 +274,20 @@ _iommu__tool() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        iommu__subcmd__tool__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         iommu__subcmd__tool__subcmd__help__subcmd__test)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -298,6 +318,31 @@ _iommu__tool() {
             ;;
         iommu__subcmd__tool__subcmd__list)
             opts="-v -q -h --json --verbose --quiet --color --sysroot --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --sysroot)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iommu__subcmd__tool__subcmd__show)
+            opts="-v -q -h --no-open --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -80,6 +80,8 @@ pub enum ColorChoice {
 pub enum Command {
     /// Show IOMMU groups, their devices and drivers, and what keeps a group from being assigned
     List(ListArgs),
+    /// Show everything about one device: group, isolation, regions, interrupts, resets, SR-IOV, what the IOMMU allows
+    Show(ShowArgs),
     /// Hand a device to VFIO, and remember the driver it had
     Bind(BindArgs),
     /// Give a device back to the driver it had before bind
@@ -98,6 +100,22 @@ pub struct ListArgs {
     /// Only the groups of these devices
     #[arg(value_name = "DEVICE")]
     pub devices: Vec<DeviceName>,
+}
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Capabilities are visible to root only. A device that is bound to VFIO, and that no one has open, is opened for a \
+                  moment to see what the kernel allows; --no-open leaves it alone."
+)]
+pub struct ShowArgs {
+    /// The device to show
+    #[arg(value_name = "DEVICE")]
+    pub device: DeviceName,
+
+    /// Do not open the device
+    #[arg(long)]
+    pub no_open: bool,
 }
 
 /// Arguments of `bind`.

@@ -4,6 +4,7 @@ mod bind;
 mod completions;
 mod failure;
 mod list;
+mod show;
 mod unbind;
 
 pub use failure::{Failure, class_of};
@@ -29,6 +30,7 @@ pub struct Context {
 pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
     match &cli.command {
         Command::List(args) => list::run(args, context),
+        Command::Show(args) => show::run(args, context),
         Command::Bind(args) => bind::run(args, context),
         Command::Unbind(args) => unbind::run(args, context),
         Command::Completions(args) => completions::run(args, context),

@@ -2,12 +2,15 @@
 
 mod binding;
 mod error;
+mod group;
 mod list;
+mod show;
 mod style;
 
 pub use binding::{BindingReport, PlanReport};
 pub use error::ErrorReport;
 pub use list::ListReport;
+pub use show::{OpenedDevice, OpenedInterrupts, OpenedRegion, ShowReport};
 pub use style::Style;
 
 use serde::Serialize;
