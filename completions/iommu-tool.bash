@@ -367,7 +367,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__test)
-            opts="-v -q -h --backend --iova --list --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --backend --iova --seed --list --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -378,6 +378,10 @@ _iommu__tool() {
                     return 0
                     ;;
                 --iova)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seed)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -80,6 +80,7 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l backend -
 type1\t'Only type1'
 iommufd\t'Only iommufd'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l iova -d 'Place the test\'s mappings at this IOVA or above' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l seed -d 'Start the random contents from this number, as an earlier run printed it' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -98,7 +99,7 @@ thp\t'Transparent huge pages'
 2m\t'Explicit huge pages of 2 MiB (vm.nr_hugepages)'
 1g\t'Explicit huge pages of 1 GiB'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l iova -d 'Map at this IOVA, to see what its alignment costs; without it, aligned for the largest page' -r
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l samples -d 'How many times each combination is measured' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l samples -d 'How many times each combination is measured [default: 5000, or fewer where that takes longer than 1.5 s]' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"

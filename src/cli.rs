@@ -168,6 +168,10 @@ pub struct TestArgs {
     #[arg(long, value_name = "IOVA")]
     pub iova: Option<Iova>,
 
+    /// Start the random contents from this number, as an earlier run printed it
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
     /// List the checks and what each proves, and test nothing
     #[arg(long, conflicts_with = "devices")]
     pub list: bool,
@@ -215,9 +219,9 @@ pub struct BenchArgs {
     #[arg(long, value_name = "IOVA")]
     pub iova: Option<Iova>,
 
-    /// How many times each combination is measured
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub samples: u32,
+    /// How many times each combination is measured [default: 5000, or fewer where that takes longer than 1.5 s]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub samples: Option<u32>,
 }
 
 /// The kinds of pages that memory can be made of.

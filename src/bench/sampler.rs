@@ -124,7 +124,7 @@ impl Amount {
 /// Warms each subject up, then samples all in turn until each record holds `amount`.
 ///
 /// `records` has one entry for each subject and may hold samples of an earlier call already. After each block
-/// `after_block` sees the records, and may end the run early.
+/// `after_block` sees whose block it was and the records, and may end the run early.
 ///
 /// # Errors
 /// The first error of a subject; the records keep what was taken until then.
@@ -132,7 +132,7 @@ pub fn fill<S: Subject>(
     subjects: &mut [S],
     records: &mut [Record],
     amount: Amount,
-    mut after_block: impl FnMut(&[Record]) -> ControlFlow<()>,
+    mut after_block: impl FnMut(usize, &[Record]) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, S::Error> {
     assert_eq!(subjects.len(), records.len());
     for subject in subjects.iter_mut() {
@@ -150,7 +150,7 @@ pub fn fill<S: Subject>(
             for _ in 0..amount.next_block(&records[at]) {
                 records[at].add(subject.sample()?);
             }
-            if after_block(records).is_break() {
+            if after_block(at, records).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -203,7 +203,7 @@ mod tests {
         }
     }
 
-    fn go_on(_: &[Record]) -> ControlFlow<()> {
+    fn go_on(_: usize, _: &[Record]) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
@@ -232,13 +232,14 @@ mod tests {
         let log = RefCell::default();
         let mut subjects = [Clockwork::new('a', &log), Clockwork::new('b', &log)];
 
-        fill(
+        let end = fill(
             &mut subjects,
             &mut [Record::default(), Record::default()],
             Amount::Exactly(30),
             go_on,
-        )
-        .unwrap();
+        );
+
+        assert_eq!(end, Ok(ControlFlow::Continue(())));
 
         let blocks = ["a", "b"].map(|name| name.repeat(WARM_UP)).concat()
             + &[("a", 25), ("b", 25), ("a", 5), ("b", 5)]
@@ -259,14 +260,14 @@ mod tests {
             time: Duration::from_millis(200),
         };
 
-        fill(
+        let end = fill(
             &mut [slow, Clockwork::new('q', &log)],
             &mut records,
             amount,
             go_on,
-        )
-        .unwrap();
+        );
 
+        assert_eq!(end, Ok(ControlFlow::Continue(())));
         assert_eq!(records.each_ref().map(Record::count), [50, 1000]);
     }
 
@@ -274,7 +275,7 @@ mod tests {
     fn an_early_end_keeps_what_was_measured() {
         let log = RefCell::default();
         let mut records = [Record::default()];
-        let stop_at_50 = |records: &[Record]| match records[0].count() {
+        let stop_at_50 = |_: usize, records: &[Record]| match records[0].count() {
             50.. => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         };
@@ -286,10 +287,7 @@ mod tests {
             stop_at_50,
         );
 
-        assert_eq!(
-            (end, records[0].count()),
-            (Ok(ControlFlow::Break(())), 50)
-        );
+        assert_eq!((end, records[0].count()), (Ok(ControlFlow::Break(())), 50));
     }
 
     #[test]
@@ -307,9 +305,6 @@ mod tests {
     #[test]
     fn parts_of_an_amount_add_up() {
         let parts = |count| [1, 2, 3].map(|done| Amount::Exactly(count).part(done, 3));
-        assert_eq!(
-            parts(1000),
-            [334, 667, 1000].map(Amount::Exactly)
-        );
+        assert_eq!(parts(1000), [334, 667, 1000].map(Amount::Exactly));
     }
 }

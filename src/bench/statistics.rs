@@ -14,15 +14,15 @@ pub struct Summary {
     /// How many samples there are.
     pub count: usize,
     /// The fastest.
-    pub min_ns: u64,
+    pub min: u64,
     /// The median: half of the samples took no longer.
-    pub p50_ns: u64,
+    pub p50: u64,
     /// 90 % of the samples took no longer.
-    pub p90_ns: u64,
+    pub p90: u64,
     /// 99 % of the samples took no longer; `None` below [`SAMPLES_FOR_P99`] samples.
-    pub p99_ns: Option<u64>,
+    pub p99: Option<u64>,
     /// The slowest.
-    pub max_ns: u64,
+    pub max: u64,
 }
 
 impl Summary {
@@ -31,14 +31,14 @@ impl Summary {
     pub fn of(samples: &[u64]) -> Option<Self> {
         let mut sorted = samples.to_vec();
         sorted.sort_unstable();
-        let (&min_ns, &max_ns) = (sorted.first()?, sorted.last()?);
+        let (&min, &max) = (sorted.first()?, sorted.last()?);
         Some(Self {
             count: sorted.len(),
-            min_ns,
-            p50_ns: percentile(&sorted, 50),
-            p90_ns: percentile(&sorted, 90),
-            p99_ns: (sorted.len() >= SAMPLES_FOR_P99).then(|| percentile(&sorted, 99)),
-            max_ns,
+            min,
+            p50: percentile(&sorted, 50),
+            p90: percentile(&sorted, 90),
+            p99: (sorted.len() >= SAMPLES_FOR_P99).then(|| percentile(&sorted, 99)),
+            max,
         })
     }
 }
@@ -64,11 +64,11 @@ mod tests {
             summary,
             Summary {
                 count: 10,
-                min_ns: 100,
-                p50_ns: 500,
-                p90_ns: 900,
-                p99_ns: None,
-                max_ns: 1000,
+                min: 100,
+                p50: 500,
+                p90: 900,
+                p99: None,
+                max: 1000,
             }
         );
     }
@@ -77,8 +77,8 @@ mod tests {
     fn the_99th_percentile_needs_enough_samples() {
         let samples: Vec<u64> = (1..=SAMPLES_FOR_P99 as u64).collect();
 
-        assert_eq!(Summary::of(&samples).unwrap().p99_ns, Some(4950));
-        assert_eq!(Summary::of(&samples[1..]).unwrap().p99_ns, None);
+        assert_eq!(Summary::of(&samples).unwrap().p99, Some(4950));
+        assert_eq!(Summary::of(&samples[1..]).unwrap().p99, None);
     }
 
     #[test]
@@ -88,16 +88,13 @@ mod tests {
 
         let summary = Summary::of(&samples).unwrap();
 
-        assert_eq!((summary.p50_ns, summary.max_ns), (5, 1_000_000));
+        assert_eq!((summary.p50, summary.max), (5, 1_000_000));
     }
 
     #[test]
     fn one_sample_is_every_percentile_and_none_is_no_summary() {
         let one = Summary::of(&[7]).unwrap();
-        assert_eq!(
-            (one.min_ns, one.p50_ns, one.p90_ns, one.max_ns),
-            (7, 7, 7, 7)
-        );
+        assert_eq!((one.min, one.p50, one.p90, one.max), (7, 7, 7, 7));
         assert_eq!(Summary::of(&[]), None);
     }
 }

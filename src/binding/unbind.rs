@@ -6,8 +6,7 @@ use super::{
     BindingError, DriverCore, DriverState, Entry, Goal, Journal, Kernel, Outcome, Phase, Step,
     StepError,
 };
-use crate::host::{Host, HostError, PciDevice, is_vfio_driver};
-use crate::types::{Bdf, DeviceName};
+use crate::host::{Host, PciDevice, is_vfio_driver};
 
 /// Gives the devices back to the drivers they had before they were bound, all or none, and finishes what was interrupted.
 /// Where nothing is remembered, the kernel chooses the driver. One that is on no VFIO driver is left alone.
@@ -33,36 +32,6 @@ pub fn plan_unbind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Step>, Bind
         .iter()
         .flat_map(|change| change.steps(&core))
         .collect())
-}
-
-/// The devices that a name means, also one that went away with the driver: `eth0`, as the journal remembers it.
-///
-/// # Errors
-/// No device has the name, now or in the journal; or several have.
-pub fn resolve_bound(host: &Host, name: &DeviceName) -> Result<Vec<PciDevice>, HostError> {
-    let found = host.resolve(name);
-    let DeviceName::Kernel(kernel_name) = name else {
-        return found;
-    };
-    let mut candidates: Vec<Bdf> = Journal::of(host)
-        .entries()
-        .iter()
-        .filter(|entry| entry.kernel_names.contains(kernel_name))
-        .filter_map(Entry::bdf)
-        .collect();
-    if candidates.is_empty() {
-        return found;
-    }
-    candidates.extend(found.into_iter().flatten().map(|device| device.bdf));
-    candidates.sort_unstable();
-    candidates.dedup();
-    match candidates.as_slice() {
-        [bdf] => Ok(vec![host.device(*bdf)?]),
-        _ => Err(HostError::Ambiguous {
-            name: name.clone(),
-            candidates,
-        }),
-    }
 }
 
 fn changes_to_unbind(

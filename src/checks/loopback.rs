@@ -1,11 +1,8 @@
 //! The device reads memory and writes it elsewhere: does each byte arrive where it belongs, and no other byte change?
 
-use std::sync::Arc;
-
+use super::lane::Lane;
 use super::pattern::{Pattern, inverted};
 use super::{Check, Finding, Problem, Rig, Role};
-use crate::iommu::{DmaBuffer, DmaMapping};
-use crate::types::{Iova, Protection};
 
 /// Sizes from one byte to the largest transfer.
 pub(super) const SIZES: Check = Check {
@@ -89,11 +86,13 @@ fn alignment(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
 fn page_crossing(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     let (page, largest) = (rig.page(), rig.largest_transfer());
     let cases = vec![
-        // One byte on each side of the boundary; then the source, the destination, and both far across it.
+        // Two bytes on each side of the boundary; then the source, the destination, and both far across it.
+        // None starts at the last byte of a page: QEMU's virtio-iommu translates that byte by the mapping that follows
+        // (hw/virtio/virtio-iommu.c looks up the bytes `addr` and `addr + 1` together), so it could hit memory of others.
         Case {
-            source: page - 1,
-            destination: page - 1,
-            size: 2,
+            source: page - 2,
+            destination: page - 2,
+            size: 4,
         },
         Case {
             source: page - largest / 2,
@@ -106,8 +105,8 @@ fn page_crossing(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
             size: largest,
         },
         Case {
-            source: page - 1,
-            destination: page - largest + 1,
+            source: page - 2,
+            destination: page - largest + 2,
             size: largest,
         },
     ];
@@ -121,7 +120,7 @@ fn patterns(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
         destination: 0,
         size,
     };
-    let (source, destination) = lanes(rig, &[0, 1], &[0, 1])?;
+    let (source, destination) = Lane::pair(rig, &[0, 1], &[0, 1])?;
     let seed = rig.seed;
     let patterns = [
         Pattern::WalkingOne,
@@ -144,9 +143,9 @@ fn patterns(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
 
 fn scattered(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     // Neither order has two pages that follow each other in memory.
-    let (source, destination) = lanes(rig, &[3, 0, 5, 1, 4, 2], &[2, 5, 0, 4, 1, 3])?;
+    let (source, destination) = Lane::pair(rig, &[3, 0, 5, 1, 4, 2], &[2, 5, 0, 4, 1, 3])?;
     let (page, size) = (rig.page(), rig.largest_transfer());
-    let boundaries = (1..source.pages.len()).map(|at| Case {
+    let boundaries = (1..source.pages()).map(|at| Case {
         source: at * page - size / 2,
         destination: at * page - size / 2,
         size,
@@ -164,7 +163,7 @@ fn scattered(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
 
 /// Loops between two ranges of two pages each, in the order of memory.
 fn in_order(rig: &mut Rig<'_>, cases: Vec<Case>, pattern: Pattern) -> Result<Finding, Problem> {
-    let (source, destination) = lanes(rig, &[0, 1], &[0, 1])?;
+    let (source, destination) = Lane::pair(rig, &[0, 1], &[0, 1])?;
     let sizes = cases.iter().map(|case| case.size);
     let described = match (sizes.clone().min(), sizes.max()) {
         (Some(least), Some(most)) if least < most => format!("of {least} to {most} bytes"),
@@ -183,7 +182,7 @@ fn loops(
     pattern: Pattern,
     described: &str,
 ) -> Result<Finding, Problem> {
-    let alignment = rig.alignment();
+    let alignment = rig.limits().alignment.max(1);
     cases.retain(|case| {
         [case.source, case.destination, case.size]
             .iter()
@@ -203,96 +202,6 @@ fn loops(
         "{} loops {described} came back right, nothing around them changed",
         cases.len()
     )))
-}
-
-/// Memory and the range of IOVAs at which the device sees it: page `n` of the range is page `pages[n]` of the memory.
-pub(super) struct Lane {
-    pub(super) memory: Arc<DmaBuffer>,
-    pages: Vec<usize>,
-    page: usize,
-    start: Iova,
-    mappings: Vec<DmaMapping>,
-}
-
-impl Lane {
-    /// Maps each page of new memory on its own, in the given order.
-    pub(super) fn new(
-        rig: &mut Rig<'_>,
-        pages: &[usize],
-        protection: Protection,
-    ) -> Result<Self, Problem> {
-        let page = rig.page();
-        let memory = rig.memory(pages.len())?;
-        let start = rig.iovas(pages.len())?.start();
-        let map = |(at, from): (usize, &usize)| {
-            let iova = Iova(start.0 + (at * page) as u64);
-            DmaMapping::new(
-                &rig.space,
-                &memory,
-                from * page..(from + 1) * page,
-                iova,
-                protection,
-            )
-        };
-        let mappings = pages
-            .iter()
-            .enumerate()
-            .map(map)
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            memory,
-            pages: pages.to_vec(),
-            page,
-            start,
-            mappings,
-        })
-    }
-
-    /// The IOVA of a byte.
-    pub(super) fn iova(&self, offset: usize) -> Iova {
-        Iova(self.start.0 + offset as u64)
-    }
-
-    /// All bytes, in the order in which the device sees them.
-    pub(super) fn contents(&self) -> Vec<u8> {
-        let mut bytes = vec![0; self.pages.len() * self.page];
-        for (chunk, from) in bytes.chunks_mut(self.page).zip(&self.pages) {
-            self.memory.read(from * self.page, chunk);
-        }
-        bytes
-    }
-
-    /// Sets all bytes, in the order in which the device sees them.
-    pub(super) fn set_contents(&self, bytes: &[u8]) {
-        for (chunk, from) in bytes.chunks(self.page).zip(&self.pages) {
-            self.memory.write(from * self.page, chunk);
-        }
-    }
-
-    /// Unmaps all of it; the memory stays, and can be looked at.
-    pub(super) fn unmap(&mut self) -> Result<(), Problem> {
-        for mapping in self.mappings.drain(..) {
-            mapping.unmap()?;
-        }
-        Ok(())
-    }
-
-    fn size(&self) -> usize {
-        self.pages.len() * self.page
-    }
-}
-
-/// A source that the device may only read, and a destination that it may write.
-pub(super) fn lanes(
-    rig: &mut Rig<'_>,
-    source: &[usize],
-    destination: &[usize],
-) -> Result<(Lane, Lane), Problem> {
-    Ok((
-        Lane::new(rig, source, Protection::Read)?,
-        // Not write-only: that is not portable between IOMMUs.
-        Lane::new(rig, destination, Protection::ReadWrite)?,
-    ))
 }
 
 /// The first byte that is not what it should be.
@@ -337,15 +246,19 @@ fn run_loop(
     sent[case.source..case.source + case.size].copy_from_slice(&payload);
     let mut expected = inverted(&filling[..destination.size()]);
     expected[case.destination..case.destination + case.size].copy_from_slice(&inverted(&payload));
-    source.set_contents(&sent);
-    destination.set_contents(&expected);
+    source.write(&sent);
+    destination.write(&expected);
 
     rig.load(source.iova(case.source), case.size)?;
     rig.store(destination.iova(case.destination), case.size)?;
 
     expected[case.destination..case.destination + case.size].copy_from_slice(&payload);
-    Ok(compare("destination", &expected, &destination.contents())
-        .and_then(|()| compare("source", &sent, &source.contents())))
+    Ok(compare(
+        "destination",
+        &expected,
+        &destination.read(destination.size()),
+    )
+    .and_then(|()| compare("source", &sent, &source.read(source.size()))))
 }
 
 fn compare(place: &'static str, expected: &[u8], found: &[u8]) -> Result<(), Mismatch> {

@@ -3,17 +3,21 @@
 //! What a device says about its own DMA is never believed: blocked transfers are reported as good by some devices.
 
 mod isolation;
+mod lane;
 mod loopback;
 mod mapping;
 mod outcome;
 mod pattern;
+mod placement;
 mod rig;
 mod translation;
 
 #[cfg(test)]
 mod fakes;
+#[cfg(test)]
+mod tests;
 
-pub use outcome::{Finding, Outcome, Problem, Verdict};
+pub use outcome::{Blocking, Conclusion, Finding, Outcome, Problem, Verdict};
 pub use rig::{Equipment, Observer, Rig};
 
 use std::time::Instant;
@@ -98,9 +102,7 @@ pub fn run(rig: &mut Rig<'_>, mut tell: impl FnMut(Event<'_>)) -> (Vec<Outcome>,
         let (transfers, bytes) = rig.take_counts();
         let outcome = Outcome {
             id: check.id,
-            verdict: finding.verdict,
-            detail: finding.detail,
-            evidence: finding.evidence,
+            finding,
             transfers,
             bytes,
             seconds: begin.elapsed().as_secs_f64(),

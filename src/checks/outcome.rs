@@ -1,15 +1,17 @@
-//! What a check found.
+//! What a check found, and what all of them together say.
 
 use serde::Serialize;
 use std::error::Error;
 use std::fmt;
 
+use super::End;
 use crate::engine::EngineError;
 use crate::iommu::{IommuError, IovaError};
+use crate::types::ExitClass;
 
 /// The result of a check in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// What the check is to prove was seen.
     Pass,
@@ -29,11 +31,38 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// What became of DMA that the IOMMU has to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Blocking {
+    /// It was stopped, and the kernel's log says so.
+    BlockedAndReported,
+    /// It was stopped, and the kernel's log says nothing, or cannot be read.
+    BlockedUnreported,
+    /// It reached memory.
+    NotBlocked,
+    /// Addresses are not translated at all.
+    NotTranslated,
+}
+
+impl fmt::Display for Blocking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::BlockedAndReported => "blocked and reported",
+            Self::BlockedUnreported => "blocked, unreported",
+            Self::NotBlocked => "NOT BLOCKED",
+            Self::NotTranslated => "NOT TRANSLATED",
+        })
+    }
+}
+
 /// What a check found: the verdict, why, and what supports it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The verdict.
     pub verdict: Verdict,
+    /// What became of DMA that had to be stopped; `None` where the check does none such.
+    pub blocking: Option<Blocking>,
     /// What was seen; the reason of a failure or a skip.
     pub detail: String,
     /// What supports it: bytes, lines of the kernel log.
@@ -56,8 +85,16 @@ impl Finding {
     fn new(verdict: Verdict, detail: impl Into<String>) -> Self {
         Self {
             verdict,
+            blocking: None,
             detail: detail.into(),
             evidence: Vec::new(),
+        }
+    }
+
+    pub(super) fn classed(self, blocking: Blocking) -> Self {
+        Self {
+            blocking: Some(blocking),
+            ..self
         }
     }
 
@@ -72,18 +109,66 @@ impl Finding {
 pub struct Outcome {
     /// The check's stable name.
     pub id: &'static str,
-    /// The verdict.
-    pub verdict: Verdict,
-    /// What was seen; the reason of a failure or a skip.
-    pub detail: String,
-    /// What supports it: bytes, lines of the kernel log.
-    pub evidence: Vec<String>,
+    /// What it found.
+    #[serde(flatten)]
+    pub finding: Finding,
     /// How many times the device read or wrote memory for this check.
     pub transfers: u64,
     /// How many bytes that was.
     pub bytes: u64,
     /// How long the check took.
     pub seconds: f64,
+}
+
+/// What all checks of a device together say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conclusion {
+    /// Every check passed.
+    Passed,
+    /// A check could not be done: no verdict.
+    Incomplete,
+    /// The user ended the run before a check failed.
+    Interrupted,
+    /// A check failed.
+    Failed,
+    /// The IOMMU does not translate what the device sends.
+    NotTranslated,
+}
+
+impl Conclusion {
+    /// What the checks say.
+    #[must_use]
+    pub fn of(outcomes: &[Outcome], end: End) -> Self {
+        let any = |verdict| {
+            outcomes
+                .iter()
+                .any(|outcome| outcome.finding.verdict == verdict)
+        };
+        let is_untranslated =
+            |outcome: &Outcome| outcome.finding.blocking == Some(Blocking::NotTranslated);
+        if outcomes.iter().any(is_untranslated) {
+            Self::NotTranslated
+        } else if any(Verdict::Fail) {
+            Self::Failed
+        } else if end == End::Interrupted {
+            Self::Interrupted
+        } else if any(Verdict::Skip) {
+            Self::Incomplete
+        } else {
+            Self::Passed
+        }
+    }
+
+    /// The exit status that this leads to.
+    #[must_use]
+    pub fn class(self) -> ExitClass {
+        match self {
+            Self::Passed => ExitClass::Done,
+            Self::Incomplete => ExitClass::NoVerdict,
+            Self::Interrupted | Self::Failed | Self::NotTranslated => ExitClass::Failed,
+        }
+    }
 }
 
 /// Why a check could not be carried through.
@@ -104,6 +189,18 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// The exit status that this leads to where it comes before the first check.
+    #[must_use]
+    pub fn class(&self) -> ExitClass {
+        match self {
+            Self::Iommu(error) => error.class(),
+            Self::Engine(error) => error.class(),
+            // No room for the test mappings at the IOVA that the user chose.
+            Self::Iova(_) => ExitClass::Usage,
+            Self::Interrupted => ExitClass::Failed,
+        }
+    }
+
     /// The error and its causes in one line.
     pub(super) fn in_words(&self) -> String {
         let causes = std::iter::successors(self.source(), |cause| (*cause).source());

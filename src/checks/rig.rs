@@ -4,8 +4,9 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::Problem;
-use crate::engine::{DmaEngine, EngineError};
-use crate::iommu::{AddressSpace, DmaBuffer, IommuError, IovaAllocator, PageKind};
+use super::placement::{Placement, last_address};
+use crate::engine::{DmaEngine, EngineError, EngineLimits};
+use crate::iommu::{AddressSpace, DmaBuffer, IommuError, PageKind};
 use crate::types::{Iova, IovaRange, Size};
 
 /// What the checks ask of the host, beside the kernel's interface for IOMMUs.
@@ -54,64 +55,48 @@ pub struct Rig<'a> {
     pub(super) seed: u64,
     engine: Option<Box<dyn DmaEngine + 'a>>,
     stop: &'a dyn Fn() -> bool,
-    iovas: IovaAllocator,
-    lowest: Option<Iova>,
-    above_memory: bool,
+    usable: Vec<IovaRange>,
+    physical_top: Option<u64>,
+    chosen: Option<Iova>,
+    placement: Placement,
     page: usize,
     turn: u64,
     transfers: u64,
     bytes: u64,
 }
 
-/// What the checks need at most for their mappings.
-const ROOM: u64 = 16 << 20;
-
 impl<'a> Rig<'a> {
-    /// Sets the equipment up: looks where in the IOVA space there is room that the engine can reach.
-    ///
-    /// Test mappings go above all memory and all devices of the host where that is possible: there, DMA that is not
-    /// translated hits nothing.
+    /// Sets the equipment up.
     ///
     /// # Errors
-    /// The address space cannot be asked, or has no room.
+    /// The address space cannot be asked for its ranges and page sizes, or has no room where the user wants it.
     pub fn new(equipment: Equipment<'a>) -> Result<Self, Problem> {
-        let engine = equipment.engine;
-        let reach = engine.as_ref().map_or(u64::MAX, |engine| {
-            last_address(engine.limits().address_bits)
-        });
-        let usable: Vec<IovaRange> = equipment
-            .space
-            .iova_ranges()?
-            .into_iter()
-            .filter_map(|range| IovaRange::from_ends(range.start(), range.last().min(Iova(reach))))
-            .collect();
-        let page = equipment.space.page_sizes()?.smallest().unwrap_or(4096);
-        let mut iovas = IovaAllocator::new(&usable);
-        let above_memory = equipment
-            .physical_top
-            .and_then(|top| top.checked_next_multiple_of(1 << 30).map(Iova));
-        let mut has_room_from = |lowest: Iova| match iovas.allocate_above(lowest, ROOM, page) {
-            Ok(range) => {
-                iovas.free(range);
-                true
-            }
-            Err(_) => false,
-        };
-        let lowest = match equipment.lowest_iova {
-            Some(chosen) => Some(chosen),
-            None => above_memory.filter(|lowest| has_room_from(*lowest)),
-        };
-        Ok(Self {
-            space: equipment.space,
-            observer: equipment.observer,
-            seed: equipment.seed,
+        let Equipment {
+            space,
             engine,
-            stop: equipment.stop,
-            iovas,
-            lowest,
-            above_memory: lowest
-                .is_some_and(|lowest| above_memory.is_some_and(|top| top <= lowest)),
-            // An IOMMU page of 4 KiB to 64 KiB fits any usize.
+            observer,
+            stop,
+            physical_top,
+            lowest_iova: chosen,
+            seed,
+        } = equipment;
+        let usable = space.iova_ranges()?;
+        let page = space.page_sizes()?.smallest().unwrap_or(4096);
+        let bits = engine
+            .as_ref()
+            .map_or(64, |engine| engine.limits().register_bits);
+        let placement = Placement::new(&usable, last_address(bits), physical_top, chosen)?;
+        Ok(Self {
+            space,
+            observer,
+            seed,
+            engine,
+            stop,
+            usable,
+            physical_top,
+            chosen,
+            placement,
+            // The smallest page of an IOMMU fits any usize.
             page: page as usize,
             turn: 0,
             transfers: 0,
@@ -125,29 +110,22 @@ impl<'a> Rig<'a> {
         self.engine.is_some()
     }
 
-    /// Whether test mappings lie above all memory and all devices of the host.
-    #[must_use]
-    pub fn is_above_memory(&self) -> bool {
-        self.above_memory
+    /// What the engine can transfer. Checks that ask run only where there is an engine.
+    pub(super) fn limits(&self) -> EngineLimits {
+        self.engine
+            .as_ref()
+            .expect("checks that do DMA run only where there is an engine")
+            .limits()
+    }
+
+    /// The most bytes of one transfer, at most a page.
+    pub(super) fn largest_transfer(&self) -> usize {
+        self.limits().max_size.min(self.page)
     }
 
     /// The unit of mapping in bytes.
     pub(super) fn page(&self) -> usize {
         self.page
-    }
-
-    /// The most bytes of one transfer, at most a page.
-    pub(super) fn largest_transfer(&self) -> usize {
-        self.engine
-            .as_ref()
-            .map_or(0, |engine| engine.limits().max_size.min(self.page))
-    }
-
-    /// The multiple that sizes and addresses of transfers must be of.
-    pub(super) fn alignment(&self) -> usize {
-        self.engine
-            .as_ref()
-            .map_or(1, |engine| engine.limits().alignment.max(1))
     }
 
     /// Pages of memory, each of its own: not part of a huge page.
@@ -156,18 +134,27 @@ impl<'a> Rig<'a> {
         DmaBuffer::allocate(size, PageKind::Base).map(Arc::new)
     }
 
-    /// A range of IOVAs that no mapping of this run had before: nothing about it can be cached in the IOMMU.
+    /// A range of IOVAs for this many pages.
     pub(super) fn iovas(&mut self, pages: usize) -> Result<IovaRange, Problem> {
         let (size, page) = ((pages * self.page) as u64, self.page as u64);
-        Ok(match self.lowest {
-            Some(lowest) => self.iovas.allocate_above(lowest, size, page)?,
-            None => self.iovas.allocate(size, page)?,
-        })
+        Ok(self.placement.allocate(size, page)?)
     }
 
-    /// Takes exactly this range; `false` if it is not usable, not in the engine's reach, or taken.
-    pub(super) fn take(&mut self, range: IovaRange) -> bool {
-        self.iovas.reserve(range).is_ok()
+    /// Takes exactly the page at this IOVA; `false` if it is not usable, out of the engine's reach, or taken.
+    pub(super) fn take_page(&mut self, iova: Iova) -> bool {
+        IovaRange::new(iova, self.page as u64).is_ok_and(|range| self.placement.take(range))
+    }
+
+    /// Whether test mappings lie above all memory and all devices of the host.
+    pub(super) fn is_above_memory(&self) -> bool {
+        self.placement.is_above_memory()
+    }
+
+    /// Keeps from now on to the addresses that the engine reaches for certain. Nothing may be mapped.
+    pub(super) fn keep_within_certain_reach(&mut self) -> Result<(), Problem> {
+        let reach = last_address(self.limits().address_bits);
+        self.placement = Placement::new(&self.usable, reach, self.physical_top, self.chosen)?;
+        Ok(())
     }
 
     /// A number that grows with each call, to make contents differ.
@@ -210,9 +197,4 @@ impl<'a> Rig<'a> {
             std::mem::take(&mut self.bytes),
         )
     }
-}
-
-/// The last address that this many address bits reach.
-fn last_address(bits: u32) -> u64 {
-    1u64.checked_shl(bits).map_or(u64::MAX, |size| size - 1)
 }

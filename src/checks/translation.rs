@@ -3,8 +3,10 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use super::lane::Lane;
 use super::pattern::{Pattern, inverted};
-use super::{Check, Finding, Problem, Rig, Role};
+use super::placement::last_address;
+use super::{Blocking, Check, Finding, Problem, Rig, Role, Verdict};
 use crate::iommu::{DmaBuffer, DmaMapping};
 use crate::types::{Iova, IovaRange, Protection};
 
@@ -21,9 +23,17 @@ pub(super) const CANARY: Check = Check {
 const CANARY_SIZE: usize = 64;
 
 /// Pages among which two are looked for whose physical addresses can be used as IOVAs.
-const CANDIDATES: usize = 64;
+const CANDIDATES: usize = 256;
 
 fn canary(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
+    let finding = probe(rig)?;
+    if finding.verdict == Verdict::Pass && !reaches_all_it_can_be_told(rig)? {
+        rig.keep_within_certain_reach()?;
+    }
+    Ok(finding)
+}
+
+fn probe(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     let memory = rig.memory(CANDIDATES)?;
     let range = rig.iovas(CANDIDATES)?;
     // Mapping pins the pages, so their physical addresses stay what they are.
@@ -40,7 +50,7 @@ fn canary(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
         Err(why) => why,
     };
     if rig.is_above_memory() {
-        by_loopback(rig, &memory, range, &why_not)
+        by_loop(rig, &memory, range, &why_not)
     } else {
         Ok(Finding::skip(format!(
             "{why_not}, and no IOVA above all memory is usable: DMA could hit memory of others if the IOMMU does not translate"
@@ -49,35 +59,34 @@ fn canary(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
 }
 
 /// A page of the buffer, and its physical address used as an IOVA.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Place {
     offset: usize,
     iova: Iova,
 }
 
-/// Two pages whose physical addresses are usable as IOVAs and not mapped.
+/// The two pages with the lowest physical addresses that are usable as IOVAs: low ones are in reach of engines that
+/// drop upper address bits.
 fn places(rig: &mut Rig<'_>, memory: &DmaBuffer) -> Result<Option<[Place; 2]>, String> {
-    let page = rig.page();
-    let mut found = Vec::new();
-    for offset in (0..memory.size()).step_by(page) {
+    let place = |offset| {
         let physical = rig
             .observer
             .physical_address(page_address(memory, offset))?;
-        let iova = Iova(physical);
-        if IovaRange::new(iova, page as u64).is_ok_and(|range| rig.take(range)) {
-            found.push(Place { offset, iova });
-        }
-        if let [secret, landing] = found[..] {
-            return Ok(Some([secret, landing]));
-        }
-    }
-    Ok(None)
+        Ok::<_, String>(Place {
+            offset,
+            iova: Iova(physical),
+        })
+    };
+    let offsets = (0..memory.size()).step_by(rig.page());
+    let mut places = offsets.map(place).collect::<Result<Vec<_>, _>>()?;
+    places.sort_by_key(|place| place.iova);
+    let mut usable = places.into_iter().filter(|place| rig.take_page(place.iova));
+    Ok(usable.next().zip(usable.next()).map(<[Place; 2]>::from))
 }
 
 /// The virtual address of a page of the buffer.
 fn page_address(memory: &DmaBuffer, offset: usize) -> NonNull<u8> {
-    let address = memory.address();
-    address.map_addr(|start| {
+    memory.address().map_addr(|start| {
         start
             .checked_add(offset)
             .expect("the offset lies within the buffer")
@@ -85,7 +94,7 @@ fn page_address(memory: &DmaBuffer, offset: usize) -> NonNull<u8> {
 }
 
 /// The probe itself. The device reads at the physical address of one page, and writes what it got to the physical
-/// address of another. Only that other page is mapped, at exactly that number: so the write lands on a page of our own
+/// address of another. That other page is mapped at exactly that number: so the write lands on a page of our own
 /// whether the IOMMU translates or not, and shows what the device has read.
 fn by_canary(
     rig: &mut Rig<'_>,
@@ -97,14 +106,15 @@ fn by_canary(
     let untouched = inverted(&canary);
     memory.write(secret.offset, &canary);
     memory.write(landing.offset, &untouched);
-    let page = rig.page();
-    let _landing = DmaMapping::new(
-        &rig.space,
-        memory,
-        landing.offset..landing.offset + page,
-        landing.iova,
-        Protection::ReadWrite,
-    )?;
+    let page = landing.offset..landing.offset + rig.page();
+    let space = Arc::clone(&rig.space);
+    let map = |iova| DmaMapping::new(&space, memory, page.clone(), iova, Protection::ReadWrite);
+    let _landing = map(landing.iova)?;
+    // Where an engine that drops upper address bits ends up.
+    let low = Iova(landing.iova.0 & last_address(rig.limits().address_bits).0);
+    let _low_landing = (low != landing.iova && rig.take_page(low))
+        .then(|| map(low))
+        .transpose()?;
 
     rig.load(secret.iova, CANARY_SIZE)?;
     rig.store(landing.iova, CANARY_SIZE)?;
@@ -113,18 +123,15 @@ fn by_canary(
     memory.read(landing.offset, &mut landed);
     Ok(if landed == canary {
         Finding::fail(format!(
-            "NOT TRANSLATED: the device read physical memory at {} though nothing is mapped there; \
-             the IOMMU does not hold this device back, and a device assigned to a guest could read and write all of this host",
+            "the device read physical memory at {}, where nothing is mapped for it: this IOMMU does not hold it back",
             secret.iova
         ))
+        .classed(Blocking::NotTranslated)
     } else if landed == untouched {
-        Finding::fail(format!(
-            "the device wrote nothing to {}, where a page is mapped for it: its DMA does not work, so nothing can be proved",
-            landing.iova
-        ))
+        Finding::fail(nothing_arrived(rig, landing.iova))
     } else {
         Finding::pass(format!(
-            "reading physical address {} as an IOVA gave the device nothing of that page",
+            "a read at physical address {} gave the device nothing of the page there",
             secret.iova
         ))
     })
@@ -132,32 +139,63 @@ fn by_canary(
 
 /// Without physical addresses: a loop through mappings above all memory. Only an IOMMU that translates can lead
 /// it to our pages; where there is none, it hits nothing.
-fn by_loopback(
+fn by_loop(
     rig: &mut Rig<'_>,
     memory: &DmaBuffer,
     range: IovaRange,
     why_not: &str,
 ) -> Result<Finding, Problem> {
     let payload = Pattern::Random(rig.seed).bytes(CANARY_SIZE, rig.next_turn());
-    let page = rig.page();
+    let destination = Iova(range.start().0 + rig.page() as u64);
     memory.write(0, &payload);
-    memory.write(page, &inverted(&payload));
-    let destination = Iova(range.start().0 + page as u64);
+    memory.write(rig.page(), &inverted(&payload));
 
     rig.load(range.start(), CANARY_SIZE)?;
     rig.store(destination, CANARY_SIZE)?;
 
     let mut landed = vec![0; CANARY_SIZE];
-    memory.read(page, &mut landed);
+    memory.read(rig.page(), &mut landed);
     Ok(if landed == payload {
         Finding::pass(format!(
-            "a loop through IOVA {}, above all memory, came back right ({why_not}: so no canary)",
+            "a loop through {}, above all memory, came back ({why_not}, so there was no canary)",
             range.start()
         ))
     } else {
         Finding::fail(format!(
-            "NOT TRANSLATED, or the device's DMA does not work: a loop through IOVA {} did not come back ({why_not}: so no canary)",
-            range.start()
+            "{}; {why_not}, so it is not known which",
+            nothing_arrived(rig, destination)
         ))
+        .classed(Blocking::NotTranslated)
     })
+}
+
+fn nothing_arrived(rig: &Rig<'_>, iova: Iova) -> String {
+    let limits = rig.limits();
+    let bits = if limits.address_bits < limits.register_bits {
+        format!(
+            ", or it drops the address bits from {} on",
+            limits.address_bits
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "what the device wrote to {iova} did not arrive in the page mapped there: its DMA does not work{bits}"
+    )
+}
+
+/// Whether every address that fits the engine's registers leads where it should. Some devices drop upper bits without a
+/// word; now that the IOMMU is known to translate, this can be tried without harm.
+fn reaches_all_it_can_be_told(rig: &mut Rig<'_>) -> Result<bool, Problem> {
+    let limits = rig.limits();
+    if limits.register_bits <= limits.address_bits {
+        return Ok(true);
+    }
+    let (source, destination) = Lane::pair(rig, &[0], &[0])?;
+    let payload = Pattern::Random(rig.seed).bytes(CANARY_SIZE, rig.next_turn());
+    source.write(&payload);
+    destination.write(&inverted(&payload));
+    rig.load(source.iova(0), CANARY_SIZE)?;
+    rig.store(destination.iova(0), CANARY_SIZE)?;
+    Ok(destination.read(CANARY_SIZE) == payload)
 }

@@ -1,7 +1,12 @@
 //! Errors become exit statuses here and nowhere else.
 
+use crate::bench::BenchError;
 use crate::binding::BindingError;
+use crate::checks::Problem;
+use crate::device::DeviceError;
+use crate::engine::EngineError;
 use crate::host::HostError;
+use crate::iommu::IommuError;
 use crate::types::ExitClass;
 
 /// An error of a command itself, with the exit status it leads to.
@@ -25,10 +30,15 @@ impl Failure {
 /// The exit status for an error: that of the first cause which knows it.
 #[must_use]
 pub fn class_of(error: &anyhow::Error) -> ExitClass {
+    // One error type of each layer that a command calls. An error that wraps another one transparently answers for it.
     let known = |cause: &(dyn std::error::Error + 'static)| {
-        let failure = cause.downcast_ref().map(|e: &Failure| e.class);
-        failure
+        None.or_else(|| cause.downcast_ref().map(|failure: &Failure| failure.class))
             .or_else(|| cause.downcast_ref().map(HostError::class))
+            .or_else(|| cause.downcast_ref().map(IommuError::class))
+            .or_else(|| cause.downcast_ref().map(DeviceError::class))
+            .or_else(|| cause.downcast_ref().map(EngineError::class))
+            .or_else(|| cause.downcast_ref().map(Problem::class))
+            .or_else(|| cause.downcast_ref().map(BenchError::class))
             .or_else(|| cause.downcast_ref().map(BindingError::class))
     };
     error.chain().find_map(known).unwrap_or(ExitClass::Failed)

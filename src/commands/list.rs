@@ -1,12 +1,13 @@
 //! `list [DEVICE...]`: IOMMU groups, their devices and drivers, and why a group cannot be assigned.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::Context;
+use crate::binding;
 use crate::cli::ListArgs;
 use crate::host::{Host, HostError, IommuGroup, PciDevice};
 use crate::report::ListReport;
-use crate::types::{DeviceName, ExitClass};
+use crate::types::{DeviceName, ExitClass, GroupId};
 
 /// Prints the groups of the devices that were named, or all.
 ///
@@ -39,16 +40,10 @@ fn named(
     host: &Host,
     names: &[DeviceName],
 ) -> Result<(Vec<IommuGroup>, Vec<PciDevice>), HostError> {
-    let mut ids = BTreeSet::new();
-    let mut without_group = BTreeMap::new();
-    for name in names {
-        for device in host.resolve(name)? {
-            match device.group {
-                Some(id) => drop(ids.insert(id)),
-                None => drop(without_group.insert(device.bdf, device)),
-            }
-        }
-    }
+    let (in_groups, without_group): (Vec<_>, Vec<_>) = binding::resolve_all(host, names)?
+        .into_iter()
+        .partition(|device| device.group.is_some());
+    let ids: BTreeSet<GroupId> = in_groups.iter().filter_map(|device| device.group).collect();
     let groups: Result<_, _> = ids.into_iter().map(|id| host.group(id)).collect();
-    Ok((groups?, without_group.into_values().collect()))
+    Ok((groups?, without_group))
 }

@@ -1,10 +1,14 @@
 //! One file per command: its arguments become a plan, the plan is run, the result is printed.
 
+mod bench;
 mod bind;
 mod completions;
 mod failure;
+mod interrupt;
 mod list;
 mod show;
+mod target;
+mod test;
 mod unbind;
 
 pub use failure::{Failure, class_of};
@@ -33,7 +37,8 @@ pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
         Command::Show(args) => show::run(args, context),
         Command::Bind(args) => bind::run(args, context),
         Command::Unbind(args) => unbind::run(args, context),
+        Command::Test(args) => test::run(args, context),
+        Command::Bench(args) => bench::run(args, context),
         Command::Completions(args) => completions::run(args, context),
-        _ => anyhow::bail!("not built yet"),
     }
 }

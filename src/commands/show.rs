@@ -1,6 +1,7 @@
 //! `show DEVICE`: everything about one device.
 
 use super::Context;
+use crate::binding;
 use crate::cli::ShowArgs;
 use crate::device::{InterruptKind, VfioDevice};
 use crate::host::{DeviceProfile, Host, KernelNames, is_vfio_driver};
@@ -14,7 +15,7 @@ use crate::types::{BackendChoice, ExitClass};
 /// The name means no device, or several; or sysfs cannot be read.
 pub fn run(args: &ShowArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let host = &context.host;
-    let device = host.resolve_one(&args.device)?;
+    let device = binding::resolve_one(host, &args.device)?;
     let kernel_names = host.kernel_names();
     let profile = host.profile(&device, &host.pci_devices()?, &kernel_names);
     let opened = if args.no_open {

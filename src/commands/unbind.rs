@@ -1,9 +1,7 @@
 //! `unbind DEVICE...`: devices back to the drivers they had.
 
-use std::collections::BTreeMap;
-
 use super::Context;
-use crate::binding::{self, BindingError};
+use crate::binding;
 use crate::cli::UnbindArgs;
 use crate::report::{BindingReport, PlanReport};
 use crate::types::ExitClass;
@@ -14,13 +12,7 @@ use crate::types::ExitClass;
 /// A name means no device, or the devices cannot be given back.
 pub fn run(args: &UnbindArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let host = &context.host;
-    let mut devices = BTreeMap::new();
-    for name in &args.devices {
-        for device in binding::resolve_bound(host, name).map_err(BindingError::from)? {
-            devices.insert(device.bdf, device);
-        }
-    }
-    let devices: Vec<_> = devices.into_values().collect();
+    let devices = binding::resolve_all(host, &args.devices)?;
     if args.dry_run {
         let steps = binding::plan_unbind(host, &devices)?;
         context.output.emit(&PlanReport::new(steps))?;

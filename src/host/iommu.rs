@@ -88,14 +88,16 @@ impl Host {
         MissingIommu { reason, remedy }
     }
 
+    /// Whether this is a virtual machine, as far as the processor says so (x86).
+    #[must_use]
+    pub fn is_virtual_machine(&self) -> bool {
+        runs_under_hypervisor(&self.text("/proc/cpuinfo", CPUINFO_LIMIT))
+    }
+
     /// The firmware says nothing: what to do depends on the machine.
     fn without_tables(&self) -> (String, String) {
         let cpuinfo = self.text("/proc/cpuinfo", CPUINFO_LIMIT);
-        let is_guest = cpuinfo
-            .lines()
-            .find(|line| line.starts_with("flags"))
-            .is_some_and(|line| line.split_whitespace().any(|flag| flag == "hypervisor"));
-        if is_guest {
+        if runs_under_hypervisor(&cpuinfo) {
             return (
                 "this is a virtual machine without a virtual IOMMU".into(),
                 "Give it one; with QEMU: -machine q35,kernel-irqchip=split -device intel-iommu,intremap=on".into(),
@@ -110,6 +112,13 @@ impl Host {
         };
         ("the firmware describes none".into(), remedy.into())
     }
+}
+
+fn runs_under_hypervisor(cpuinfo: &str) -> bool {
+    cpuinfo
+        .lines()
+        .find(|line| line.starts_with("flags"))
+        .is_some_and(|line| line.split_whitespace().any(|flag| flag == "hypervisor"))
 }
 
 #[cfg(test)]

@@ -46,7 +46,8 @@ fn frame(entry: u64) -> Option<u64> {
     (entry >> 63 == 1).then_some(entry & ((1 << 55) - 1))
 }
 
-fn page_size() -> u64 {
+/// The size of a page of this process in bytes.
+pub(super) fn page_size() -> u64 {
     // sysconf cannot fail for the page size; 4096 is the smallest on every Linux.
     sysconf(SysconfVar::PAGE_SIZE)
         .ok()

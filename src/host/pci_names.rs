@@ -19,6 +19,7 @@ const LIST_LIMIT: u64 = 32 << 20;
 pub struct PciNames {
     vendors: HashMap<u16, String>,
     devices: HashMap<(u16, u16), String>,
+    base_classes: HashMap<u8, String>,
     classes: HashMap<u16, String>,
 }
 
@@ -54,7 +55,10 @@ impl PciNames {
     /// What kind of device the class code means, as `Ethernet controller`.
     #[must_use]
     pub fn class(&self, id: &PciId) -> Option<&str> {
-        self.classes.get(&subclass(id)).map(String::as_str)
+        self.classes
+            .get(&subclass(id))
+            .or_else(|| self.base_classes.get(&base_class(id)))
+            .map(String::as_str)
     }
 
     /// Reads the format of <https://pci-ids.ucw.cz>: `VVVV  vendor`, below it `<tab>DDDD  device`, `<tab><tab>` subsystems, and
@@ -62,6 +66,7 @@ impl PciNames {
     fn parse(list: &[u8], wanted: &HashSet<PciId>) -> Self {
         let vendors: HashSet<u16> = wanted.iter().map(|id| id.vendor).collect();
         let devices: HashSet<(u16, u16)> = wanted.iter().map(|id| (id.vendor, id.device)).collect();
+        let base_classes: HashSet<u8> = wanted.iter().map(base_class).collect();
         let classes: HashSet<u16> = wanted.iter().map(subclass).collect();
 
         enum Under {
@@ -92,7 +97,15 @@ impl PciNames {
                     Under::Nothing => {}
                 },
                 [b'C', b' ', line @ ..] => {
-                    under = entry(line, 2).map_or(Under::Nothing, |(base, _)| Under::Class(base));
+                    under = Under::Nothing;
+                    if let Some((base, name)) = entry(line, 2) {
+                        under = Under::Class(base);
+                        // Two digits.
+                        let base = base as u8;
+                        if base_classes.contains(&base) {
+                            names.base_classes.insert(base, text(name));
+                        }
+                    }
                 }
                 _ => {
                     under = match entry(line, 4) {
@@ -126,6 +139,11 @@ impl PciNames {
         }
         for class in wanted.iter().map(subclass) {
             let [base, sub] = class.to_be_bytes();
+            if let Some(known) = pci_ids::Class::from_id(base) {
+                self.base_classes
+                    .entry(base)
+                    .or_insert_with(|| known.name().to_owned());
+            }
             if let Some(known) = pci_ids::Subclass::from_cid_sid(base, sub) {
                 self.classes
                     .entry(class)
@@ -133,6 +151,10 @@ impl PciNames {
             }
         }
     }
+}
+
+fn base_class(id: &PciId) -> u8 {
+    subclass(id).to_be_bytes()[0]
 }
 
 /// Base class and subclass, without the programming interface.

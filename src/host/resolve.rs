@@ -4,7 +4,7 @@ use super::{Host, HostError, PciDevice};
 use crate::types::DeviceName;
 
 impl Host {
-    /// The devices that a name means: one, or all PCI devices of a `group:N`.
+    /// The devices that a name means: one, or all of a `group:N` but its bridges, which nobody can have.
     ///
     /// # Errors
     /// No device has the name, or several have it.
@@ -12,7 +12,10 @@ impl Host {
         let candidates = match name {
             DeviceName::Bdf(bdf) => return Ok(vec![self.device(*bdf)?]),
             DeviceName::Group(id) => {
-                let devices = self.group(*id)?.devices;
+                let mut devices = self.group(*id)?.devices;
+                if devices.iter().any(|device| !device.is_bridge()) {
+                    devices.retain(|device| !device.is_bridge());
+                }
                 return if devices.is_empty() {
                     Err(HostError::NoSuchGroup(*id))
                 } else {
@@ -38,22 +41,5 @@ impl Host {
                 candidates,
             }),
         }
-    }
-
-    /// The one device that a name means.
-    ///
-    /// # Errors
-    /// As for [`Host::resolve`]; a group of several devices is ambiguous.
-    pub fn resolve_one(&self, name: &DeviceName) -> Result<PciDevice, HostError> {
-        let mut devices = self.resolve(name)?;
-        if devices.len() > 1 {
-            return Err(HostError::Ambiguous {
-                name: name.clone(),
-                candidates: devices.iter().map(|device| device.bdf).collect(),
-            });
-        }
-        devices
-            .pop()
-            .ok_or_else(|| HostError::NoSuchDevice(name.clone()))
     }
 }

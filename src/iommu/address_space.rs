@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 
 use super::{DeviceFd, IommuError};
-use crate::types::{Backend, IovaRange, PageSizes, Protection, VfioNode};
+use crate::types::{Backend, Iova, IovaRange, PageSizes, Protection, VfioNode};
 
 /// An IOVA space: a VFIO container or an iommufd IOAS.
 ///
@@ -42,4 +42,14 @@ pub trait AddressSpace: Send + Sync {
 
     /// How many more mappings the kernel lets in; `None` where it sets no limit.
     fn entries_left(&self) -> Result<Option<u32>, IommuError>;
+}
+
+/// The bytes of a range as the kernel takes them. All 2^64 do not fit and give 0, which it refuses.
+pub(super) fn length(range: IovaRange) -> u64 {
+    (range.last().0 - range.start().0).wrapping_add(1)
+}
+
+/// Every IOVA there is.
+pub(super) fn everything() -> IovaRange {
+    IovaRange::from_ends(Iova(0), Iova(u64::MAX)).expect("0 is not above the last address")
 }

@@ -79,3 +79,85 @@ fn first_usable(table: &[BackendEntry], node: &VfioNode) -> Result<Choice, Iommu
         reasons: refused,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::ExitClass;
+    use clap::ValueEnum;
+    use nix::errno::Errno;
+
+    fn node() -> VfioNode {
+        VfioNode {
+            bdf: "01:00.0".parse().unwrap(),
+            sysfs: "/nowhere".into(),
+            group: None,
+            cdev: None,
+        }
+    }
+
+    fn entry(backend: Backend, usable: fn(&VfioNode) -> Result<(), IommuError>) -> BackendEntry {
+        BackendEntry {
+            backend,
+            about: "",
+            open: || Err(IommuError::NoType1),
+            usable,
+        }
+    }
+
+    fn closed(_: &VfioNode) -> Result<(), IommuError> {
+        Err(IommuError::Open {
+            node: "/dev/iommu".into(),
+            errno: Errno::EACCES,
+            cause: "It is closed".into(),
+        })
+    }
+
+    fn no_group(node: &VfioNode) -> Result<(), IommuError> {
+        Err(IommuError::NoGroup { bdf: node.bdf })
+    }
+
+    #[test]
+    fn the_table_lists_every_backend() {
+        for backend in Backend::value_variants() {
+            assert!(BACKENDS.iter().any(|entry| entry.backend == *backend));
+        }
+    }
+
+    #[test]
+    fn the_first_usable_backend_is_chosen_and_the_reason_names_what_was_passed_over() {
+        let table = [
+            entry(Backend::Iommufd, closed),
+            entry(Backend::Type1, |_| Ok(())),
+        ];
+        let choice = first_usable(&table, &node()).unwrap();
+        assert_eq!(choice.backend, Backend::Type1);
+        assert_eq!(
+            choice.reason,
+            "it is usable for 0000:01:00.0; not iommufd: cannot open /dev/iommu: EACCES: Permission denied. It is closed"
+        );
+        let named = choose(BackendChoice::Iommufd, &node()).unwrap();
+        assert_eq!(named.backend, Backend::Iommufd);
+    }
+
+    #[test]
+    fn no_usable_backend_is_no_verdict_unless_a_node_is_only_closed() {
+        let neither = [
+            entry(Backend::Iommufd, no_group),
+            entry(Backend::Type1, no_group),
+        ];
+        let error = first_usable(&neither, &node()).unwrap_err();
+        assert_eq!(error.class(), ExitClass::NoVerdict);
+        let text = error.to_string();
+        assert!(
+            text.contains("iommufd: ") && text.contains("type1: "),
+            "{text}"
+        );
+        let closed = [
+            entry(Backend::Iommufd, closed),
+            entry(Backend::Type1, no_group),
+        ];
+        let error = first_usable(&closed, &node()).unwrap_err();
+        assert_eq!(error.class(), ExitClass::Failed);
+    }
+}

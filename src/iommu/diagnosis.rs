@@ -221,3 +221,169 @@ fn status_line<'a>(status: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|line| line.strip_prefix(name))
         .map(str::trim)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iommu::dma::tests::FakeSpace;
+    use crate::types::{Backend, ExitClass, Iova};
+    use std::os::unix::fs::symlink;
+
+    /// A sysfs folder of a device whose group has these devices, each with its driver.
+    fn node(root: &Path, devices: &[(&str, &str)]) -> VfioNode {
+        let sysfs = root.join("device");
+        for (device, driver) in devices {
+            let folder = sysfs.join("iommu_group/devices").join(device);
+            fs::create_dir_all(&folder).unwrap();
+            if !driver.is_empty() {
+                symlink(root.join("drivers").join(driver), folder.join("driver")).unwrap();
+            }
+        }
+        VfioNode {
+            bdf: "01:00.0".parse().unwrap(),
+            sysfs,
+            group: Some(GroupId(7)),
+            cdev: None,
+        }
+    }
+
+    #[test]
+    fn who_blocks_a_group_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let node = node(
+            root.path(),
+            &[
+                ("0000:01:00.0", "vfio-pci"),
+                ("0000:01:00.1", "snd_hda_intel"),
+                ("0000:01:00.2", ""),
+                ("0000:00:01.0", "pcieport"),
+                ("0000:01:00.3", "mlx5_vfio_pci"),
+            ],
+        );
+        let error = not_viable(&node, GroupId(7));
+        assert_eq!(
+            error.to_string(),
+            "IOMMU group 7 is not viable: 0000:01:00.1 is with the driver snd_hda_intel. All devices that share an IOMMU group \
+             must leave their host drivers together: bind them to vfio-pci too, or unbind them"
+        );
+        assert_eq!(error.class(), ExitClass::Refused);
+    }
+
+    #[test]
+    fn a_process_that_has_the_node_open_is_found() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let mut node = node(root.path(), &[]);
+        assert_eq!(holders(&node), []);
+        node.cdev = Some(file.path().canonicalize().unwrap());
+        let found = holders(&node);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].pid, std::process::id());
+        let error = busy(&node, file.path().to_owned(), Errno::EBUSY).to_string();
+        assert!(
+            error.contains("EBUSY") && error.contains(&format!("process {}", found[0].pid)),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_to_do_depends_on_why_a_node_cannot_be_opened() {
+        let node = Path::new("/dev/iommu");
+        let closed = open_failed(node, Errno::EACCES, "load it");
+        assert!(closed.to_string().starts_with("cannot open /dev/iommu: EACCES: Permission denied. This user may not open it: run as root"));
+        assert_eq!(closed.class(), ExitClass::Failed);
+        let missing = open_failed(node, Errno::ENOENT, "load it");
+        assert!(
+            missing
+                .to_string()
+                .ends_with("ENOENT: No such file or directory. load it")
+        );
+        assert_eq!(missing.class(), ExitClass::NoVerdict);
+    }
+
+    #[test]
+    fn locked_memory_is_read_from_the_process_status() {
+        let status =
+            "Name:\tx\nVmLck:\t      16 kB\nVmPin:\t    2048 kB\nCapEff:\t0000000000004000\n";
+        assert_eq!(locked(status), (16 + 2048) << 10);
+        assert!(may_lock(status));
+        assert!(!may_lock("CapEff:\t000001ffffffbfff\n"));
+        assert!(!may_lock(""));
+    }
+
+    #[test]
+    fn what_a_refused_map_means_is_found_by_looking_at_the_space() {
+        let cause = |start, size, address, errno| {
+            let range = IovaRange::new(Iova(start), size).unwrap();
+            map_failed(&FakeSpace::default(), range, address, errno)
+        };
+        let outside = cause(0xfedf_f000, 0x2000, 0x1000, Errno::EINVAL);
+        assert_eq!(
+            outside.to_string(),
+            "cannot map 8K at 0xfedff000: EINVAL: Invalid argument. It is outside of what the IOMMU and the devices can use: \
+             0x0-0xfedfffff, 0xfef00000-0xffffffff"
+        );
+        assert_eq!(outside.class(), ExitClass::Usage);
+        for (start, size, address) in [
+            (0x1001, 0x1000, 0x1000),
+            (0x1000, 0x1001, 0x1000),
+            (0x1000, 0x1000, 0x1001),
+        ] {
+            let error = cause(start, size, address, Errno::EINVAL);
+            assert!(
+                matches!(error, IommuError::Unaligned { page: 4096, .. }),
+                "{error}"
+            );
+        }
+        let overlap = cause(0x1000, 0x1000, 0x1000, Errno::EEXIST);
+        assert!(matches!(overlap, IommuError::Overlap { .. }));
+        let full = cause(0x1000, 0x1000, 0x1000, Errno::ENOSPC).to_string();
+        assert!(
+            full.contains("ENOSPC") && full.contains("vfio_iommu_type1.dma_entry_limit"),
+            "{full}"
+        );
+        assert_eq!(
+            cause(0x1000, 0x1000, 0x1000, Errno::EFAULT).errno(),
+            Some(Errno::EFAULT)
+        );
+    }
+
+    #[test]
+    fn the_limit_on_locked_memory_says_how_to_raise_it() {
+        let range = IovaRange::new(Iova(0x10_0000), 2 << 20).unwrap();
+        let (errno, limit, locked) = (Errno::ENOMEM, 65536, 4096);
+        let error = IommuError::MemoryLock {
+            range,
+            errno,
+            limit,
+            locked,
+        };
+        assert_eq!(
+            error.to_string(),
+            "cannot map 2M at 0x100000: ENOMEM: Out of memory. Mapping locks memory, and the limit (RLIMIT_MEMLOCK) is 65536 bytes, \
+             of which 4096 are used. Raise it (ulimit -l, LimitMEMLOCK= of systemd), or run as root or with CAP_IPC_LOCK"
+        );
+    }
+
+    #[test]
+    fn missing_interrupt_remapping_names_the_parameter_of_the_backend() {
+        for (backend, parameter) in [
+            (Backend::Type1, "vfio_iommu_type1.allow_unsafe_interrupts=1"),
+            (Backend::Iommufd, "iommufd.allow_unsafe_interrupts=1"),
+        ] {
+            let bdf = "01:00.0".parse().unwrap();
+            let errno = Errno::EPERM;
+            let error = IommuError::NoInterruptRemapping {
+                bdf,
+                backend,
+                errno,
+            }
+            .to_string();
+            assert!(error.ends_with(parameter), "{error}");
+            assert!(
+                error.contains("EPERM") && error.contains("interrupt remapping"),
+                "{error}"
+            );
+        }
+    }
+}

@@ -280,3 +280,177 @@ impl Drop for DmaMapping {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::iommu::DeviceFd;
+    use crate::types::{Backend, PageSizes, VfioNode};
+
+    fn buffer(size: &str) -> Arc<DmaBuffer> {
+        Arc::new(DmaBuffer::allocate(size.parse().unwrap(), PageKind::Base).unwrap())
+    }
+
+    #[test]
+    fn a_buffer_is_whole_pages_and_zero() {
+        let buffer = buffer("5000");
+        assert_eq!(buffer.size(), 8192);
+        assert_eq!(buffer.address().as_ptr() as usize % 4096, 0);
+        let mut all = vec![1; 8192];
+        buffer.read(0, &mut all);
+        assert!(all.iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn bytes_arrive_at_every_alignment_and_nowhere_else() {
+        let buffer = buffer("4K");
+        for offset in 0..9 {
+            for length in 0..27 {
+                let bytes: Vec<u8> = (1..=length).collect();
+                buffer.fill(0xee);
+                buffer.write(offset, &bytes);
+                let mut all = [0; 4096];
+                buffer.read(0, &mut all);
+                let end = offset + bytes.len();
+                assert_eq!(all[offset..end], bytes);
+                assert!(all[..offset].iter().chain(&all[end..]).all(|b| *b == 0xee));
+                let mut back = vec![0; bytes.len()];
+                buffer.read(offset, &mut back);
+                assert_eq!(back, bytes);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "2 bytes at 4095 are not within a buffer of 4096 bytes")]
+    fn writing_past_the_end_is_a_mistake() {
+        buffer("4K").write(4095, &[1, 2]);
+    }
+
+    #[test]
+    #[should_panic(expected = "are not within")]
+    fn an_offset_that_overflows_is_a_mistake() {
+        buffer("4K").read(usize::MAX, &mut [0; 2]);
+    }
+
+    #[test]
+    fn memory_that_cannot_be_had_is_an_error() {
+        let size = Size::new(u64::MAX).unwrap();
+        let error = DmaBuffer::allocate(size, PageKind::Base).err().unwrap();
+        assert_eq!(error.errno(), Some(Errno::ENOMEM));
+        let odd = PageKind::Huge("12K".parse().unwrap());
+        let error = DmaBuffer::allocate("4K".parse().unwrap(), odd)
+            .err()
+            .unwrap();
+        assert_eq!(
+            error.to_string(),
+            "no 12K pages for 4K of memory: this kernel has no huge pages of 12K; /sys/kernel/mm/hugepages lists the sizes it has"
+        );
+    }
+
+    /// Records what is mapped; refuses to unmap if told so. IOVAs are 32 bits wide, less the interrupt window.
+    #[derive(Default)]
+    pub struct FakeSpace {
+        mapped: Mutex<Vec<(IovaRange, usize)>>,
+        stuck: bool,
+    }
+
+    impl AddressSpace for FakeSpace {
+        fn backend(&self) -> Backend {
+            Backend::Type1
+        }
+        fn attach(&self, node: &VfioNode) -> Result<DeviceFd, IommuError> {
+            Err(IommuError::NoGroup { bdf: node.bdf })
+        }
+        unsafe fn map(
+            &self,
+            range: IovaRange,
+            memory: NonNull<u8>,
+            _protection: Protection,
+        ) -> Result<(), IommuError> {
+            let mut mapped = self.mapped.lock().unwrap();
+            mapped.push((range, memory.as_ptr() as usize));
+            Ok(())
+        }
+        fn unmap(&self, range: IovaRange) -> Result<u64, IommuError> {
+            if self.stuck {
+                let errno = Errno::EBUSY;
+                return Err(IommuError::Partial { range, errno });
+            }
+            let mut mapped = self.mapped.lock().unwrap();
+            let before = mapped.len();
+            mapped.retain(|(known, _)| *known != range);
+            match before - mapped.len() {
+                0 => Err(IommuError::NothingToUnmap { range }),
+                _ => Ok(range.size() as u64),
+            }
+        }
+        fn unmap_all(&self) -> Result<u64, IommuError> {
+            self.mapped.lock().unwrap().clear();
+            Ok(0)
+        }
+        fn iova_ranges(&self) -> Result<Vec<IovaRange>, IommuError> {
+            let ends = [(0, 0xfedf_ffff), (0xfef0_0000, 0xffff_ffff)];
+            let range = |(start, last)| IovaRange::from_ends(Iova(start), Iova(last)).unwrap();
+            Ok(ends.map(range).to_vec())
+        }
+        fn page_sizes(&self) -> Result<PageSizes, IommuError> {
+            Ok(PageSizes(0x1000))
+        }
+        fn entries_left(&self) -> Result<Option<u32>, IommuError> {
+            Ok(None)
+        }
+    }
+
+    fn map(
+        space: &Arc<FakeSpace>,
+        buffer: &Arc<DmaBuffer>,
+        part: Range<usize>,
+        iova: u64,
+    ) -> DmaMapping {
+        let space = space.clone() as Arc<dyn AddressSpace>;
+        DmaMapping::new(&space, buffer, part, Iova(iova), Protection::ReadWrite).unwrap()
+    }
+
+    #[test]
+    fn a_mapping_lasts_until_it_is_dropped() {
+        let space = Arc::new(FakeSpace::default());
+        let buffer = buffer("16K");
+        let first = map(&space, &buffer, 0x1000..0x3000, 0x10_0000);
+        let second = map(&space, &buffer, 0x1000..0x2000, 0x20_0000);
+        let at = buffer.address().as_ptr() as usize + 0x1000;
+        let known = space.mapped.lock().unwrap().clone();
+        assert_eq!(known, [(first.range(), at), (second.range(), at)]);
+        assert_eq!(first.range().size(), 0x2000);
+        drop(first);
+        assert_eq!(space.mapped.lock().unwrap().len(), 1);
+        second.unmap().unwrap();
+        assert!(space.mapped.lock().unwrap().is_empty());
+        assert_eq!(Arc::strong_count(&buffer), 1);
+    }
+
+    #[test]
+    fn memory_that_may_still_be_mapped_is_kept() {
+        let space = Arc::new(FakeSpace {
+            stuck: true,
+            ..FakeSpace::default()
+        });
+        let buffer = buffer("4K");
+        drop(map(&space, &buffer, 0..0x1000, 0x10_0000));
+        assert_eq!(Arc::strong_count(&buffer), 2);
+        assert!(map(&space, &buffer, 0..0x1000, 0x10_0000).unmap().is_err());
+        assert_eq!(Arc::strong_count(&buffer), 3);
+    }
+
+    #[test]
+    fn memory_of_a_cleared_space_is_freed() {
+        let space = Arc::new(FakeSpace::default());
+        let buffer = buffer("4K");
+        let mapping = map(&space, &buffer, 0..0x1000, 0x10_0000);
+        space.unmap_all().unwrap();
+        drop(mapping);
+        assert_eq!(Arc::strong_count(&buffer), 1);
+    }
+}

@@ -91,7 +91,7 @@ pub enum IommuError {
     },
 
     /// The device or its group is in use.
-    #[error("cannot attach {bdf}: {errno}. {} in use: {}", .node.display(), who_holds(.holders))]
+    #[error("cannot attach {bdf}: {errno}. {} is in use: {}", .node.display(), who_holds(.holders))]
     Busy {
         /// The device.
         bdf: Bdf,
@@ -199,11 +199,22 @@ pub enum IommuError {
 
     /// No mapping lies in the range, or one only in part.
     #[error(
-        "nothing to unmap in {range}: no mapping lies wholly in it. Mappings are unmapped whole: give the IOVA and size that were mapped"
+        "nothing to unmap in {range}: no mapping lies wholly in it. Give the IOVA and size that were mapped"
     )]
     NothingToUnmap {
         /// The IOVAs.
         range: IovaRange,
+    },
+
+    /// The range ends within a mapping.
+    #[error(
+        "cannot unmap {range}: {errno}. It ends within a mapping, or not at a page's end. Mappings are unmapped whole: give the IOVA and size that were mapped"
+    )]
+    Partial {
+        /// The IOVAs.
+        range: IovaRange,
+        /// The kernel's error.
+        errno: Errno,
     },
 
     /// The kernel refused to unmap.
@@ -295,6 +306,7 @@ impl IommuError {
             | Self::Unaligned { errno, .. }
             | Self::Overlap { errno, .. }
             | Self::Map { errno, .. }
+            | Self::Partial { errno, .. }
             | Self::Unmap { errno, .. }
             | Self::Query { errno, .. }
             | Self::Memory { errno, .. } => Some(*errno),
@@ -315,9 +327,11 @@ impl IommuError {
     pub fn class(&self) -> ExitClass {
         match self {
             Self::NotViable { .. } | Self::Busy { .. } => ExitClass::Refused,
-            Self::NoGroup { .. } | Self::NoCdev { .. } | Self::NoType1 | Self::NoPages { .. } => {
-                ExitClass::NoVerdict
-            }
+            Self::NoGroup { .. }
+            | Self::NoCdev { .. }
+            | Self::NoType1
+            | Self::NoInterruptRemapping { .. }
+            | Self::NoPages { .. } => ExitClass::NoVerdict,
             // A node that may not be opened can be had by other means, so the host has a way.
             Self::NoBackend { reasons, .. } => reasons
                 .iter()
@@ -329,6 +343,7 @@ impl IommuError {
             | Self::Outside { .. }
             | Self::Unaligned { .. }
             | Self::Overlap { .. }
+            | Self::Partial { .. }
             | Self::NothingToUnmap { .. } => ExitClass::Usage,
             _ => ExitClass::Failed,
         }

@@ -18,6 +18,7 @@ use iommufd_ioctls::{IommuFd, IommufdError};
 use nix::errno::Errno;
 use vfio_ioctls::{VfioError, VfioIommufd};
 
+use super::address_space::{everything, length};
 use super::{AddressSpace, DeviceFd, IommuError, diagnosis};
 use crate::sys::{AttachError, Owner, iommufd};
 use crate::types::{Backend, Iova, IovaRange, PageSizes, Protection, VfioNode};
@@ -134,12 +135,10 @@ impl AddressSpace for Ioas {
     }
 
     fn unmap_all(&self) -> Result<u64, IommuError> {
-        let everything =
-            IovaRange::from_ends(Iova(0), Iova(u64::MAX)).expect("0 is not above the last address");
         // The kernel takes this length as "everything" (linux/iommufd.h, struct iommu_ioas_unmap).
-        match self.take_out(everything, u64::MAX) {
+        match self.take_out(everything(), u64::MAX) {
             Err(Errno::ENOENT) => Ok(0),
-            other => other.map_err(|errno| unmap_failed(everything, errno)),
+            other => other.map_err(|errno| unmap_failed(everything(), errno)),
         }
     }
 
@@ -175,11 +174,6 @@ impl Ioas {
     }
 }
 
-/// The length as the kernel takes it. All 2^64 bytes do not fit and give 0, which the kernel refuses.
-fn length(range: IovaRange) -> u64 {
-    (range.last().0 - range.start().0).wrapping_add(1)
-}
-
 fn unmap_failed(range: IovaRange, errno: Errno) -> IommuError {
     let cause = match errno {
         Errno::EBUSY => "The mapping is in use by another part of the kernel",
@@ -192,6 +186,41 @@ fn unmap_failed(range: IovaRange, errno: Errno) -> IommuError {
     }
 }
 
+/// Why a device could not be bound to the iommufd. The kernel has few errors for many causes, so the host's state decides.
+fn bind_failed(node: &VfioNode, errno: Errno) -> IommuError {
+    let backend = Backend::Iommufd;
+    let bdf = node.bdf;
+    match (errno, node.group) {
+        // EPERM too: the kernel looks at the interrupts of all devices of the group first.
+        (Errno::EBUSY | Errno::EPERM, Some(group)) if !diagnosis::blockers(node).is_empty() => {
+            diagnosis::not_viable(node, group)
+        }
+        (Errno::EPERM, _) => IommuError::NoInterruptRemapping {
+            bdf,
+            backend,
+            errno,
+        },
+        // EBUSY if the group is in use, EINVAL if the device's own node is.
+        (Errno::EBUSY, _) => diagnosis::busy(node, cdev(node), errno),
+        (Errno::EINVAL, _) if !diagnosis::holders(node).is_empty() => {
+            diagnosis::busy(node, cdev(node), errno)
+        }
+        _ => IommuError::Attach {
+            bdf,
+            backend,
+            errno: Some(errno),
+            cause: format!(
+                "VFIO_DEVICE_BIND_IOMMUFD: {errno}. The device is in use, or its IOMMU cannot keep DMA coherent with the processor's caches"
+            ),
+        },
+    }
+}
+
+fn cdev(node: &VfioNode) -> PathBuf {
+    let unknown = || PathBuf::from("/dev/vfio/devices");
+    node.cdev.clone().unwrap_or_else(unknown)
+}
+
 fn attach_failed(node: &VfioNode, error: &AttachError) -> IommuError {
     let errno = error.errno;
     let attach = |cause: String| IommuError::Attach {
@@ -200,37 +229,14 @@ fn attach_failed(node: &VfioNode, error: &AttachError) -> IommuError {
         errno: Some(errno),
         cause,
     };
-    let cdev = || {
-        let unknown = || PathBuf::from("/dev/vfio/devices");
-        node.cdev.clone().unwrap_or_else(unknown)
-    };
     match &error.step {
         VfioError::InvalidVfioDev => IommuError::NoCdev { bdf: node.bdf },
         VfioError::OpenDeviceCdev(_) => diagnosis::open_failed(
-            &cdev(),
+            &cdev(node),
             errno,
             "The device is gone, or no longer bound to a VFIO driver",
         ),
-        VfioError::VfioDeviceBindIommufd(_) if errno == Errno::EPERM => {
-            IommuError::NoInterruptRemapping {
-                bdf: node.bdf,
-                backend: Backend::Iommufd,
-                errno,
-            }
-        }
-        // The kernel says EBUSY for a group that is in use by VFIO or by a host driver, and EINVAL for a node that is in use.
-        VfioError::VfioDeviceBindIommufd(_) if matches!(errno, Errno::EBUSY | Errno::EINVAL) => {
-            let blocked = !diagnosis::blockers(node).is_empty();
-            match node.group {
-                Some(group) if blocked => diagnosis::not_viable(node, group),
-                _ if errno == Errno::EBUSY || !diagnosis::holders(node).is_empty() => {
-                    diagnosis::busy(node, cdev(), errno)
-                }
-                _ => attach(format!(
-                    "VFIO_DEVICE_BIND_IOMMUFD: {errno}. Its IOMMU cannot keep DMA coherent with the processor's caches, or the device is in use"
-                )),
-            }
-        }
+        VfioError::VfioDeviceBindIommufd(_) => bind_failed(node, errno),
         VfioError::VfioDeviceAttachIommufdPt(_) => attach(format!(
             "VFIO_DEVICE_ATTACH_IOMMUFD_PT: {errno}. {}",
             match errno {

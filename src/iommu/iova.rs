@@ -244,3 +244,185 @@ fn place(
     let range = IovaRange::new(Iova(at), size).ok()?;
     (range.last().0 <= last).then_some((start, last, range))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(start: u64, last: u64) -> IovaRange {
+        IovaRange::from_ends(Iova(start), Iova(last)).unwrap()
+    }
+
+    /// What a VT-d container reports: all but the interrupt window.
+    fn usable() -> [IovaRange; 2] {
+        [range(0, 0xfedf_ffff), range(0xfef0_0000, 0x7f_ffff_ffff)]
+    }
+
+    #[test]
+    fn allocations_are_aligned_and_start_above_the_legacy_area() {
+        let mut allocator = IovaAllocator::new(&usable());
+        let first = allocator.allocate(0x1000, 0x1000).unwrap();
+        assert_eq!(first, range(0x10_0000, 0x10_0fff));
+        let huge = allocator.allocate(4 << 20, 2 << 20).unwrap();
+        assert_eq!(huge, range(0x20_0000, 0x5f_ffff));
+        let above = allocator.allocate_above(Iova(0x10_0000_0001), 1, 0x1000);
+        assert_eq!(above.unwrap(), range(0x10_0000_1000, 0x10_0000_1000));
+    }
+
+    #[test]
+    fn any_usable_address_can_be_reserved_once() {
+        let mut allocator = IovaAllocator::new(&usable());
+        allocator.reserve(range(0, 0xfff)).unwrap();
+        assert_eq!(
+            allocator.reserve(range(0xfff, 0x1fff)),
+            Err(IovaError::Taken {
+                range: range(0xfff, 0x1fff)
+            })
+        );
+        let window = allocator
+            .reserve(range(0xfee0_0000, 0xfee0_0fff))
+            .unwrap_err();
+        assert_eq!(
+            window.to_string(),
+            "0xfee00000-0xfee00fff is not within the usable IOVAs: 0x0-0xfedfffff, 0xfef00000-0x7fffffffff"
+        );
+        assert_eq!(window.class(), ExitClass::Usage);
+        allocator.free(range(0, 0xfff));
+        allocator.reserve(range(0, 0xfff)).unwrap();
+    }
+
+    #[test]
+    fn a_range_that_only_just_fits_is_found() {
+        let mut allocator = IovaAllocator::new(&[range(0x20_0800, 0x20_27ff)]);
+        let only = allocator.allocate(0x1000, 0x1000).unwrap();
+        assert_eq!(only, range(0x20_1000, 0x20_1fff));
+        let error = allocator.allocate(0x1000, 0x1000).unwrap_err();
+        assert!(
+            matches!(error, IovaError::Full { largest: 0x800, .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_whole_64_bits_are_one_range() {
+        let all = range(0, u64::MAX);
+        let mut allocator = IovaAllocator::new(&[all]);
+        assert_eq!(allocator.largest_free(), 1 << 64);
+        let top = allocator
+            .allocate_above(Iova(u64::MAX - 0xfff), 0x1000, 0x1000)
+            .unwrap();
+        assert_eq!(top.last(), Iova(u64::MAX));
+        assert!(allocator.allocate_above(Iova(u64::MAX), 1, 2).is_err());
+        allocator.free(top);
+        allocator.reserve(all).unwrap();
+        assert_eq!(allocator.largest_free(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "is free already")]
+    fn freeing_twice_is_a_mistake() {
+        let mut allocator = IovaAllocator::new(&usable());
+        let part = allocator.allocate(0x3000, 0x1000).unwrap();
+        allocator.free(part);
+        allocator.free(range(part.start().0 + 0x1000, part.last().0));
+    }
+
+    /// Pages of a small space, each taken or not.
+    struct Model {
+        taken: Vec<bool>,
+        first: u64,
+    }
+
+    impl Model {
+        fn pages(&self, range: IovaRange) -> std::ops::Range<usize> {
+            let start = (range.start().0 - self.first) >> 12;
+            start as usize..(start + (range.size() >> 12) as u64) as usize
+        }
+
+        fn set(&mut self, range: IovaRange, taken: bool) {
+            let pages = self.pages(range);
+            for page in &mut self.taken[pages] {
+                assert_ne!(*page, taken, "{range}");
+                *page = taken;
+            }
+        }
+
+        fn fits(&self, floor: u64, size: u64, alignment: u64) -> bool {
+            let start = floor.next_multiple_of(alignment);
+            let end = self.first + ((self.taken.len() as u64) << 12);
+            (start..=end.saturating_sub(size))
+                .step_by(alignment as usize)
+                .any(|at| {
+                    let range = IovaRange::new(Iova(at), size).unwrap();
+                    self.taken[self.pages(range)].iter().all(|taken| !taken)
+                })
+        }
+
+        fn longest_free(&self) -> u128 {
+            let runs = self.taken.split(|taken| *taken);
+            runs.map(|run| (run.len() as u128) << 12).max().unwrap_or(0)
+        }
+    }
+
+    /// A generator of numbers below a bound (Marsaglia's xorshift), the same each time.
+    fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
+        let mut state = seed;
+        move |bound| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % bound
+        }
+    }
+
+    #[test]
+    fn thousands_of_random_steps_agree_with_a_naive_model() {
+        const FIRST: u64 = LEGACY;
+        const PAGES: u64 = 256;
+        for seed in 1..=20 {
+            let mut below = numbers(seed * 0x9e37_79b9);
+            let space = IovaRange::new(Iova(FIRST), PAGES << 12).unwrap();
+            let mut allocator = IovaAllocator::new(&[space]);
+            let mut model = Model {
+                taken: vec![false; PAGES as usize],
+                first: FIRST,
+            };
+            let mut held: Vec<IovaRange> = Vec::new();
+            for _ in 0..2000 {
+                let size = (1 + below(24)) << 12;
+                match below(4) {
+                    0 | 1 if !held.is_empty() => {
+                        let range = held.swap_remove(below(held.len() as u64) as usize);
+                        allocator.free(range);
+                        model.set(range, false);
+                    }
+                    2 => {
+                        let start = FIRST + (below(PAGES - (size >> 12) + 1) << 12);
+                        let range = IovaRange::new(Iova(start), size).unwrap();
+                        let free = model.taken[model.pages(range)].iter().all(|taken| !taken);
+                        assert_eq!(allocator.reserve(range).is_ok(), free, "{range}");
+                        if free {
+                            model.set(range, true);
+                            held.push(range);
+                        }
+                    }
+                    _ => {
+                        let alignment = 0x1000 << below(6);
+                        let floor = FIRST + (below(PAGES) << 12);
+                        let got = allocator.allocate_above(Iova(floor), size, alignment);
+                        let fits = model.fits(floor, size, alignment);
+                        assert_eq!(got.is_ok(), fits, "{size:#x} {alignment:#x} {floor:#x}");
+                        if let Ok(range) = got {
+                            assert!(range.start().is_aligned(alignment), "{range}");
+                            assert!(range.start().0 >= floor, "{range}");
+                            assert_eq!(range.size(), u128::from(size));
+                            model.set(range, true);
+                            held.push(range);
+                        }
+                    }
+                }
+                assert_eq!(allocator.largest_free(), model.longest_free());
+            }
+        }
+    }
+}

@@ -16,6 +16,7 @@ use vfio_bindings::bindings::vfio::{
 };
 use vfio_ioctls::{VfioContainer, VfioError};
 
+use super::address_space::{everything, length};
 use super::diagnosis::{self, group_node};
 use super::{AddressSpace, DeviceFd, IommuError};
 use crate::sys::{AttachError, Owner, vfio};
@@ -112,7 +113,7 @@ impl AddressSpace for Container {
             flags,
             vaddr: memory.as_ptr() as u64,
             iova: range.start().0,
-            size: size(range),
+            size: length(range),
         };
         // SAFETY: the caller answers for the memory.
         unsafe { vfio::map_dma(self.fd(), &map) }
@@ -123,7 +124,7 @@ impl AddressSpace for Container {
         let mut unmap = vfio_iommu_type1_dma_unmap {
             argsz: size_of::<vfio_iommu_type1_dma_unmap>() as u32,
             iova: range.start().0,
-            size: size(range),
+            size: length(range),
             ..Default::default()
         };
         match vfio::unmap_dma(self.fd(), &mut unmap) {
@@ -163,26 +164,14 @@ impl AddressSpace for Container {
     }
 }
 
-/// The size as the kernel takes it. All 2^64 bytes do not fit and give 0, which the kernel refuses.
-fn size(range: IovaRange) -> u64 {
-    (range.last().0 - range.start().0).wrapping_add(1)
-}
-
-fn everything() -> IovaRange {
-    IovaRange::from_ends(Iova(0), Iova(u64::MAX)).expect("0 is not above the last address")
-}
-
 fn unmap_failed(range: IovaRange, errno: Errno) -> IommuError {
-    let cause = match errno {
-        Errno::EINVAL => {
-            "The range cuts a mapping in two, or is not aligned to pages: mappings are unmapped whole"
-        }
-        _ => "The kernel log (dmesg) may say more",
-    };
-    IommuError::Unmap {
-        range,
-        errno,
-        cause,
+    match errno {
+        Errno::EINVAL => IommuError::Partial { range, errno },
+        _ => IommuError::Unmap {
+            range,
+            errno,
+            cause: "The kernel log (dmesg) may say more",
+        },
     }
 }
 

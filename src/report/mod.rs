@@ -1,15 +1,22 @@
 //! Results turned into what a person or a script reads: text or one JSON document on standard output.
 
+mod bench;
 mod binding;
+mod checks;
+mod duration;
 mod error;
 mod group;
 mod list;
+mod progress;
 mod show;
 mod style;
 
+pub use bench::BenchReport;
 pub use binding::{BindingReport, PlanReport};
+pub use checks::{CheckList, DeviceReport, Subject, TestReport, outcome_text};
 pub use error::ErrorReport;
 pub use list::ListReport;
+pub use progress::Progress;
 pub use show::{OpenedDevice, OpenedInterrupts, OpenedRegion, ShowReport};
 pub use style::Style;
 

@@ -18,7 +18,7 @@ pub fn folder() -> Result<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
-        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
         .context("no cache folder: neither XDG_CACHE_HOME nor HOME is set")?;
     Ok(cache.join("iommu-tool-lab"))
 }

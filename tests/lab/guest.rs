@@ -1,33 +1,29 @@
 //! A running guest: boot it, run scripts in it, notice when it dies.
 
-use super::machine::{self, CONSOLE, INITRAMFS, PORTS};
+use super::life::Life;
+use super::machine::{self, INITRAMFS, MESSAGES, PORTS};
 use super::mark::{MarkedStream, random_mark};
 use super::options::{Iommu, Machine};
-use super::process::{check_stopped, last_lines};
+use super::process::check_stopped;
+use super::watched::Watched;
 use super::{busybox, initramfs, kernel, progress, qemu::Qemu};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// A guest that shows no sign of life for so long hangs. It says something every 2 s; a host under load may run it 20 times slower.
-const SILENCE: Duration = Duration::from_secs(60);
-
 /// How often the guest is looked at while nothing comes from it.
 const TICK: Duration = Duration::from_millis(50);
-
-/// What the kernel says when it panics.
-const PANIC: &str = "Kernel panic";
 
 /// What a script printed, and its exit status.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +52,8 @@ pub struct Guest {
     /// What came on `control` and is not a whole line yet.
     line: Vec<u8>,
     life: Life,
-    verbose: bool,
-    folder: TempDir,
+    /// Goes last, after QEMU.
+    _folder: TempDir,
 }
 
 impl Guest {
@@ -76,20 +72,16 @@ impl Guest {
         let listeners = [control?, stdout?, stderr?];
         let started = Instant::now();
         let mut command = prepared.qemu(machine, false)?;
-        let messages = File::create(folder.join("qemu.log"))?;
+        let messages = File::create(folder.join(MESSAGES))?;
         command
             .stdin(Stdio::null())
             .stdout(messages.try_clone()?)
             .stderr(messages)
             .process_group(0);
         let mut qemu = Watched::start(command, folder)?;
-        let mut life = Life::new();
-        let mut accept = |listener: &UnixListener| accept(listener, &mut qemu, &mut life, folder);
-        let [control, stdout, stderr] = [
-            accept(&listeners[0])?,
-            accept(&listeners[1])?,
-            accept(&listeners[2])?,
-        ];
+        let mut life = Life::new(folder, machine.verbose);
+        let [control, stdout, stderr] =
+            listeners.map(|listener| accept(&listener, &mut qemu, &mut life));
         let Prepared {
             folder,
             description,
@@ -97,13 +89,12 @@ impl Guest {
         } = prepared;
         let mut guest = Guest {
             qemu,
-            control,
-            stdout,
-            stderr,
+            control: control?,
+            stdout: stdout?,
+            stderr: stderr?,
             line: Vec::new(),
             life,
-            verbose: machine.verbose,
-            folder,
+            _folder: folder,
         };
         guest.wait_for("booting", None, |guest| {
             Ok(guest.control_lines()?.iter().any(|line| line == "alive"))
@@ -148,7 +139,7 @@ impl Guest {
             .context("the guest does not listen")?;
         let (mut out, mut err) = (MarkedStream::new(&mark), MarkedStream::new(&mark));
         let mut status = None;
-        self.life = Life::new();
+        self.life.heard();
         self.wait_for("running the command", limit, |guest| {
             pass_on(&guest.stdout, &mut out, stdout)?;
             pass_on(&guest.stderr, &mut err, stderr)?;
@@ -168,7 +159,7 @@ impl Guest {
 
     /// All that the kernel printed on its console.
     pub fn console(&self) -> String {
-        String::from_utf8_lossy(&read(&self.folder.path().join(CONSOLE))).replace('\r', "")
+        self.life.console()
     }
 
     /// Calls `step` whenever something came from the guest, until it says that it is done, and watches meanwhile that the guest lives.
@@ -193,15 +184,13 @@ impl Guest {
             }
             check_stopped()?;
             if let Some(status) = ended {
-                bail!(end_of_qemu(status, what, self.folder.path()));
+                return Err(self.life.ended(status, what));
             }
-            self.life.look(what, self.folder.path(), self.verbose)?;
-            if limit.is_some_and(|limit| started.elapsed() > limit) {
-                bail!(
-                    "{what} took longer than {} s\n{}",
-                    limit.unwrap_or_default().as_secs(),
-                    logs(self.folder.path())
-                );
+            self.life.look(what)?;
+            if let Some(limit) = limit.filter(|limit| started.elapsed() > *limit) {
+                return Err(self
+                    .life
+                    .failure(&format!("{what} took longer than {} s", limit.as_secs())));
             }
         }
     }
@@ -210,7 +199,7 @@ impl Guest {
     fn control_lines(&mut self) -> Result<Vec<String>> {
         let bytes = available(&self.control)?;
         if !bytes.is_empty() {
-            self.life.heard = Instant::now();
+            self.life.heard();
         }
         self.line.extend(bytes);
         let Some(end) = self.line.iter().rposition(|&byte| byte == b'\n') else {
@@ -250,14 +239,15 @@ struct Prepared {
 
 impl Prepared {
     fn new(machine: &Machine, binary: &Path) -> Result<Prepared> {
+        let busybox = busybox::find()?;
+        let qemu = Qemu::find(machine.iommu)?;
+        let kernel = kernel::find(&machine.kernel, &busybox)?;
         let folder = tempfile::Builder::new()
             .prefix("iommu-tool-lab-")
             .tempdir()
             .context("cannot make a temporary folder")?;
-        let busybox = busybox::find()?;
-        let qemu = Qemu::find(machine.iommu)?;
-        let kernel = kernel::find(&machine.kernel, folder.path(), &busybox)?;
-        initramfs::write(&folder.path().join(INITRAMFS), &busybox, binary, &kernel)?;
+        let initramfs = folder.path().join(INITRAMFS);
+        initramfs::write(&initramfs, &busybox, binary, &kernel)?;
         let iommu = match machine.iommu {
             Iommu::None => "no IOMMU".to_owned(),
             iommu => format!("IOMMU {iommu}"),
@@ -294,96 +284,8 @@ impl Prepared {
     }
 }
 
-/// QEMU, and a process that ends it and removes the guest's folder when this one is gone, however it ended.
-struct Watched {
-    qemu: Child,
-    watcher: Child,
-}
-
-impl Watched {
-    fn start(mut command: Command, folder: &Path) -> Result<Watched> {
-        let qemu = command.spawn().context("cannot start QEMU")?;
-        // The pipe to the watcher closes with this process; no other process holds it.
-        let watcher = Command::new("sh")
-            .args([
-                "-c",
-                "read -r _; kill -9 \"$1\"; rm -rf \"$2\"",
-                "sh",
-                &qemu.id().to_string(),
-            ])
-            .arg(folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn();
-        match watcher {
-            Ok(watcher) => Ok(Watched { qemu, watcher }),
-            Err(error) => {
-                let mut qemu = qemu;
-                let _ = qemu.kill().and_then(|()| qemu.wait());
-                Err(error).context("cannot start sh")
-            }
-        }
-    }
-
-    fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        Ok(self.qemu.try_wait()?)
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        // The watcher first: until QEMU has been waited for, nobody else can have its process id.
-        for child in [&mut self.watcher, &mut self.qemu] {
-            let _ = child.kill().and_then(|()| child.wait());
-        }
-    }
-}
-
-/// When the guest was last heard of: by a line on `control` or by its console.
-struct Life {
-    heard: Instant,
-    console: u64,
-}
-
-impl Life {
-    fn new() -> Life {
-        Life {
-            heard: Instant::now(),
-            console: 0,
-        }
-    }
-
-    /// Looks at the console's log, shows what is new if `verbose`, and fails when the guest has been silent for too long.
-    fn look(&mut self, what: &str, folder: &Path, verbose: bool) -> Result<()> {
-        let length = fs::metadata(folder.join(CONSOLE)).map_or(0, |file| file.len());
-        if length > self.console {
-            if verbose {
-                let new = read(&folder.join(CONSOLE)).split_off(self.console as usize);
-                std::io::stderr().write_all(&new)?;
-            }
-            self.console = length;
-            self.heard = Instant::now();
-        }
-        if self.heard.elapsed() > SILENCE {
-            bail!(
-                "the guest hangs: no sign of life for {} s while {what}\n{}",
-                SILENCE.as_secs(),
-                logs(folder)
-            );
-        }
-        Ok(())
-    }
-}
-
 /// Waits until QEMU connects a serial port.
-fn accept(
-    listener: &UnixListener,
-    qemu: &mut Watched,
-    life: &mut Life,
-    folder: &Path,
-) -> Result<UnixStream> {
+fn accept(listener: &UnixListener, qemu: &mut Watched, life: &mut Life) -> Result<UnixStream> {
     listener.set_nonblocking(true)?;
     loop {
         match listener.accept() {
@@ -395,9 +297,9 @@ fn accept(
         }
         check_stopped()?;
         if let Some(status) = qemu.ended()? {
-            bail!(end_of_qemu(status, "starting", folder));
+            return Err(life.ended(status, "starting"));
         }
-        life.look("starting", folder, false)?;
+        life.look("starting")?;
         sleep(Duration::from_millis(5));
     }
 }
@@ -422,43 +324,4 @@ fn available(stream: &UnixStream) -> Result<Vec<u8>> {
         Err(errno) => return Err(errno).context("cannot read from QEMU"),
     }
     Ok(bytes)
-}
-
-fn read(path: &Path) -> Vec<u8> {
-    fs::read(path).unwrap_or_default()
-}
-
-/// Says why QEMU is not there any more.
-fn end_of_qemu(status: ExitStatus, what: &str, folder: &Path) -> String {
-    let console = read(&folder.join(CONSOLE));
-    let panicked = String::from_utf8_lossy(&console).contains(PANIC);
-    let reason = match (panicked, console.is_empty()) {
-        (true, _) => "the guest's kernel panicked".to_owned(),
-        (false, true) => format!("QEMU did not start the guest ({status})"),
-        (false, false) => format!("the guest ended ({status})"),
-    };
-    format!("{reason} while {what}\n{}", logs(folder))
-}
-
-/// The end of QEMU's messages and of the console's log; of a panic the beginning, for the rest is its call trace.
-fn logs(folder: &Path) -> String {
-    let mut parts = Vec::new();
-    let messages = read(&folder.join("qemu.log"));
-    if !messages.is_empty() {
-        parts.push(format!("QEMU says:\n{}", last_lines(&messages, 10)));
-    }
-    let console = String::from_utf8_lossy(&read(&folder.join(CONSOLE))).replace('\r', "");
-    let lines: Vec<_> = console.lines().collect();
-    let end = match lines.iter().position(|line| line.contains(PANIC)) {
-        Some(panic) => lines.len().min(panic + 15),
-        None => lines.len(),
-    };
-    if end > 0 {
-        let shown = lines[end.saturating_sub(30)..end].join("\n");
-        parts.push(format!(
-            "The end of the console:\n{}",
-            last_lines(shown.as_bytes(), 30)
-        ));
-    }
-    parts.join("\n")
 }

@@ -46,14 +46,10 @@ pub fn write(to: &Path, busybox: &Path, binary: &Path, kernel: &KernelFiles) -> 
     for (name, path) in [("bin/busybox", busybox), ("bin/iommu-tool", binary)] {
         archive.file(name, 0o755, &read(path)?)?;
     }
-    if let Some(modules) = &kernel.modules {
-        let folder = format!("lib/modules/{}", kernel.release);
-        archive.folder(&folder)?;
-        for entry in fs::read_dir(modules)? {
-            let entry = entry?;
-            let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
-            archive.file(&name, 0o644, &read(&entry.path())?)?;
-        }
+    let folder = format!("lib/modules/{}", kernel.release);
+    archive.folder(&folder)?;
+    for (name, content) in &kernel.modules {
+        archive.file(&format!("{folder}/{name}"), 0o644, content)?;
     }
     archive
         .finish()

@@ -1,9 +1,10 @@
 //! The guest's kernel: Debian's with its modules, the user's own, or one built for the lab.
 
 use super::debian::Apt;
+use super::modules::{self, ModuleFiles};
 use super::options::Kernel;
 use super::process::run;
-use super::{busybox, cache, modules, progress};
+use super::{busybox, cache, progress};
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
 use std::fs;
@@ -37,52 +38,39 @@ pub struct KernelFiles {
     pub image: PathBuf,
     /// As `uname -r` prints it.
     pub release: String,
-    /// A folder with modules.dep and the modules that it names; none if all is built in.
-    pub modules: Option<PathBuf>,
+    /// None of them if all is built in.
+    pub modules: ModuleFiles,
 }
 
-/// Finds, downloads or builds a kernel. `folder` is for files that only this run needs.
-pub fn find(kernel: &Kernel, folder: &Path, busybox: &Path) -> Result<KernelFiles> {
-    match kernel {
+/// Finds, downloads or builds a kernel.
+pub fn find(kernel: &Kernel, busybox: &Path) -> Result<KernelFiles> {
+    let (image, modules) = match kernel {
         Kernel::Lab => {
             let mut config = DefaultHasher::new();
             LAB_CONFIG.hash(&mut config);
             let kind = format!("kernel-lab-{:016x}", config.finish());
             let folder = cache::get_or_build(&kind, build_lab)
                 .with_context(|| format!("cannot build the lab kernel; {USE_YOUR_OWN}"))?;
-            described(folder.join("bzImage"), None)
+            (folder.join("bzImage"), ModuleFiles::new())
         }
         Kernel::Distro => {
-            let folder =
-                cache::get_or_build("kernel-distro", |partial| unpack_distro(partial, busybox))
-                    .with_context(|| format!("cannot get Debian's kernel; {USE_YOUR_OWN}"))?;
-            described(folder.join("vmlinuz"), Some(folder.join("modules")))
+            let build = |partial: &Path| unpack_distro(partial, busybox);
+            let folder = cache::get_or_build("kernel-distro", build)
+                .with_context(|| format!("cannot get Debian's kernel; {USE_YOUR_OWN}"))?;
+            (
+                folder.join("vmlinuz"),
+                modules::read(&folder.join("modules"))?,
+            )
         }
         Kernel::Path(image) => {
-            let own = described(image.clone(), None)?;
-            let Some(from) = installed_modules(image, &own.release) else {
-                return Ok(own);
+            let modules = match installed_modules(image, &release_of(image)?) {
+                Some(folder) => modules::collect(&folder, busybox)?,
+                None => ModuleFiles::new(),
             };
-            let to = folder.join("modules");
-            fs::create_dir(&to)?;
-            modules::collect(&from, &to, busybox)?;
-            Ok(KernelFiles {
-                modules: Some(to),
-                ..own
-            })
+            (image.clone(), modules)
         }
-    }
-}
-
-fn described(image: PathBuf, modules: Option<PathBuf>) -> Result<KernelFiles> {
-    let bytes =
-        fs::read(&image).with_context(|| format!("cannot read the kernel {}", image.display()))?;
-    let release = release_of(&bytes).with_context(|| {
-        format!(
-            "{} is not a Linux kernel for x86 (a bzImage)",
-            image.display()
-        )
-    })?;
+    };
+    let release = release_of(&image)?;
     Ok(KernelFiles {
         image,
         release,
@@ -90,8 +78,20 @@ fn described(image: PathBuf, modules: Option<PathBuf>) -> Result<KernelFiles> {
     })
 }
 
+/// The release of a kernel image.
+fn release_of(image: &Path) -> Result<String> {
+    let bytes =
+        fs::read(image).with_context(|| format!("cannot read the kernel {}", image.display()))?;
+    release_in_header(&bytes).with_context(|| {
+        format!(
+            "{} is not a Linux kernel for x86 (a bzImage)",
+            image.display()
+        )
+    })
+}
+
 /// The release that a bzImage names in its header (kernel: Documentation/arch/x86/boot.rst, "kernel_version").
-fn release_of(image: &[u8]) -> Option<String> {
+fn release_in_header(image: &[u8]) -> Option<String> {
     if image.get(0x202..0x206)? != b"HdrS" {
         return None;
     }
@@ -136,13 +136,10 @@ fn unpack_distro(partial: &Path, busybox: &Path) -> Result<String> {
                 .is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-"))
         })
         .context("the package has no boot/vmlinuz-*")?;
-    let kernel = described(image, None)?;
-    let from =
-        installed_modules(&kernel.image, &kernel.release).context("the package has no modules")?;
-    let to = partial.join("modules");
-    fs::create_dir(&to)?;
-    modules::collect(&from, &to, busybox)?;
-    fs::rename(&kernel.image, partial.join("vmlinuz"))?;
+    let from = installed_modules(&image, &release_of(&image)?);
+    let modules = modules::collect(&from.context("the package has no modules")?, busybox)?;
+    modules::write(&modules, &partial.join("modules"))?;
+    fs::rename(&image, partial.join("vmlinuz"))?;
     fs::remove_dir_all(root)?;
     Ok(version)
 }
@@ -263,9 +260,9 @@ mod tests {
         image[0x202..0x206].copy_from_slice(b"HdrS");
         image[0x20e..0x210].copy_from_slice(&0x100u16.to_le_bytes());
         image[0x300..0x310].copy_from_slice(b"6.12.1-amd64 (me");
-        assert_eq!(release_of(&image).as_deref(), Some("6.12.1-amd64"));
-        assert_eq!(release_of(&image[..0x300]), None);
-        assert_eq!(release_of(b"#!/bin/sh"), None);
+        assert_eq!(release_in_header(&image).as_deref(), Some("6.12.1-amd64"));
+        assert_eq!(release_in_header(&image[..0x300]), None);
+        assert_eq!(release_in_header(b"#!/bin/sh"), None);
     }
 
     #[test]

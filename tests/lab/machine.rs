@@ -11,6 +11,7 @@ pub const PORTS: [&str; 3] = ["control", "stdout", "stderr"];
 
 /// The files in the guest's folder.
 pub const CONSOLE: &str = "console.log";
+pub const MESSAGES: &str = "qemu.log";
 pub const INITRAMFS: &str = "initramfs.cpio";
 
 /// Slots of the root bus. The first is for an IOMMU that is a PCI function, so that the others are the same with every IOMMU.

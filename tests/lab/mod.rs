@@ -15,12 +15,14 @@ mod debian;
 mod guest;
 mod initramfs;
 mod kernel;
+mod life;
 mod machine;
 mod mark;
 mod modules;
 mod options;
 mod process;
 mod qemu;
+mod watched;
 
 pub use guest::{Guest, Output, open_shell};
 pub use options::{DeviceKind, Iommu, Kernel, Machine, Options};

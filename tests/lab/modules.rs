@@ -2,7 +2,7 @@
 
 use super::busybox::read_decompressed;
 use anyhow::{Context, Result};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,24 +16,52 @@ const WANTED: [&str; 6] = [
     "igbvf",
 ];
 
-/// Copies the wanted modules and all they depend on, decompressed, from a kernel's module folder to `to`, with a modules.dep in the
-/// order in which the guest loads them. A module that does not exist is taken to be built in.
-pub fn collect(from: &Path, to: &Path, busybox: &Path) -> Result<()> {
+/// A module folder: file names and contents. It has a modules.dep in the order in which the guest loads the modules.
+pub type ModuleFiles = BTreeMap<String, Vec<u8>>;
+
+/// The wanted modules of a kernel's module folder and all they depend on, decompressed. A module that does not exist is taken to be
+/// built in.
+pub fn collect(from: &Path, busybox: &Path) -> Result<ModuleFiles> {
     let mut modules = Modules {
         files: HashMap::new(),
-        to,
         busybox,
-        collected: Vec::new(),
+        collected: ModuleFiles::new(),
+        needs: Vec::new(),
     };
     index(&from.join("kernel"), &mut modules.files)?;
     for name in WANTED {
         modules.collect(name)?;
     }
-    let lines = modules.collected.iter().map(|(name, depends)| {
-        let depends: String = depends.iter().map(|name| format!(" {name}.ko")).collect();
-        format!("{name}.ko:{depends}\n")
+    let lines = modules.needs.iter().map(|(name, needs)| {
+        let needs: String = needs.iter().map(|name| format!(" {name}.ko")).collect();
+        format!("{name}.ko:{needs}\n")
     });
-    fs::write(to.join("modules.dep"), lines.collect::<String>())?;
+    let dependencies: String = lines.collect();
+    modules
+        .collected
+        .insert("modules.dep".into(), dependencies.into());
+    Ok(modules.collected)
+}
+
+/// Reads a folder that [`write`] wrote.
+pub fn read(folder: &Path) -> Result<ModuleFiles> {
+    let mut files = ModuleFiles::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        files.insert(
+            entry.file_name().to_string_lossy().into_owned(),
+            fs::read(entry.path())?,
+        );
+    }
+    Ok(files)
+}
+
+/// Writes the files into a new folder.
+pub fn write(files: &ModuleFiles, folder: &Path) -> Result<()> {
+    fs::create_dir(folder)?;
+    for (name, content) in files {
+        fs::write(folder.join(name), content)?;
+    }
     Ok(())
 }
 
@@ -59,27 +87,22 @@ fn index(folder: &Path, files: &mut HashMap<String, PathBuf>) -> Result<()> {
 
 struct Modules<'a> {
     files: HashMap<String, PathBuf>,
-    to: &'a Path,
     busybox: &'a Path,
+    collected: ModuleFiles,
     /// Names in order of loading, each with all the modules that it needs, the nearest first, as modules.dep wants it.
-    collected: Vec<(String, Vec<String>)>,
+    needs: Vec<(String, Vec<String>)>,
 }
 
 impl Modules<'_> {
-    /// Copies a module after those it depends on. Returns its name and what it needs, nearest first; nothing if it is built in.
+    /// Takes a module after those it depends on. Returns its name and what it needs, nearest first; nothing if it is built in.
     fn collect(&mut self, name: &str) -> Result<Vec<String>> {
-        if let Some((name, needs)) = self
-            .collected
-            .iter()
-            .find(|(collected, _)| collected == name)
-        {
+        if let Some((name, needs)) = self.needs.iter().find(|(known, _)| known == name) {
             return Ok([std::slice::from_ref(name), needs].concat());
         }
         let Some(file) = self.files.get(name) else {
             return Ok(Vec::new());
         };
         let module = read_decompressed(self.busybox, file)?;
-        fs::write(self.to.join(format!("{name}.ko")), &module)?;
         let mut needs: Vec<String> = Vec::new();
         for depends in depends_of(&module) {
             for need in self.collect(&depends)? {
@@ -87,7 +110,8 @@ impl Modules<'_> {
                 needs.push(need);
             }
         }
-        self.collected.push((name.to_owned(), needs.clone()));
+        self.collected.insert(format!("{name}.ko"), module);
+        self.needs.push((name.to_owned(), needs.clone()));
         Ok([vec![name.to_owned()], needs].concat())
     }
 }
@@ -113,29 +137,30 @@ mod tests {
 
     #[test]
     fn modules_come_after_what_they_need() {
-        let folder = tempfile::tempdir().unwrap();
-        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
-        fs::create_dir_all(from.join("kernel/drivers")).unwrap();
-        fs::create_dir(&to).unwrap();
+        let from = tempfile::tempdir().unwrap();
+        let drivers = from.path().join("kernel/drivers");
+        fs::create_dir_all(&drivers).unwrap();
         let module = |name: &str, depends: &str| {
-            fs::write(
-                from.join("kernel/drivers").join(name),
-                format!("ELF\0name=x\0depends={depends}\0"),
-            )
-            .unwrap();
+            let content = format!("ELF\0name=x\0depends={depends}\0");
+            fs::write(drivers.join(name), content).unwrap();
         };
         module("vfio-pci.ko", "vfio-pci-core,vfio");
         module("vfio-pci-core.ko", "vfio,built-in");
         module("vfio.ko", "");
         module("other.ko", "");
 
-        collect(&from, &to, Path::new("busybox")).unwrap();
+        let files = collect(from.path(), Path::new("busybox")).unwrap();
 
-        let dependencies = fs::read_to_string(to.join("modules.dep")).unwrap();
+        let names: Vec<_> = files.keys().map(String::as_str).collect();
         assert_eq!(
-            dependencies,
+            names,
+            ["modules.dep", "vfio.ko", "vfio_pci.ko", "vfio_pci_core.ko"]
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&files["modules.dep"]),
             "vfio.ko:\nvfio_pci_core.ko: vfio.ko\nvfio_pci.ko: vfio_pci_core.ko vfio.ko\n"
         );
-        assert!(to.join("vfio_pci_core.ko").exists() && !to.join("other.ko").exists());
+        write(&files, &from.path().join("copy")).unwrap();
+        assert_eq!(read(&from.path().join("copy")).unwrap(), files);
     }
 }

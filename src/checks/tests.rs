@@ -1,0 +1,239 @@
+//! Each check passes where all is well, and fails for each fault that it is there to catch.
+
+use super::fakes::{Fakes, Fault};
+use super::{Blocking, CHECKS, Check, Conclusion, End, Event, Finding, Outcome, Verdict, run};
+
+fn check(id: &str) -> &'static Check {
+    CHECKS.iter().find(|check| check.id == id).unwrap()
+}
+
+/// What one check alone finds.
+fn finding(id: &str, fakes: &Fakes) -> Finding {
+    fakes.rig(|rig| (check(id).run)(rig)).unwrap()
+}
+
+fn all(fakes: &Fakes) -> (Vec<Outcome>, End) {
+    fakes.rig(|rig| run(rig, |_| ()))
+}
+
+fn verdicts(outcomes: &[Outcome]) -> Vec<(&str, Verdict)> {
+    outcomes
+        .iter()
+        .map(|outcome| (outcome.id, outcome.finding.verdict))
+        .collect()
+}
+
+#[test]
+fn ids_are_unique_and_every_check_says_what_it_proves() {
+    let mut ids: Vec<&str> = CHECKS.iter().map(|check| check.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), CHECKS.len());
+    for check in CHECKS {
+        assert!(check.id.contains('.') && !check.title.is_empty() && !check.proves.is_empty());
+    }
+}
+
+#[test]
+fn all_checks_pass_where_nothing_is_wrong() {
+    let fakes = Fakes::with(Fault::None);
+
+    let (outcomes, end) = all(&fakes);
+
+    assert_eq!((outcomes.len(), end), (CHECKS.len(), End::Complete));
+    assert_eq!(Conclusion::of(&outcomes, end), Conclusion::Passed);
+    for outcome in &outcomes {
+        assert_eq!(outcome.finding.verdict, Verdict::Pass, "{outcome:?}");
+    }
+    assert_eq!(fakes.space.live_mappings(), 0);
+}
+
+#[test]
+fn each_check_fails_for_the_faults_that_it_is_there_to_catch() {
+    let planted: &[(&str, &[Fault])] = &[
+        (
+            "mapping.round-trip",
+            &[Fault::AcceptsOverlap, Fault::IgnoresUnmap],
+        ),
+        (
+            "translation.canary",
+            &[Fault::NotTranslated, Fault::DeadDma],
+        ),
+        (
+            "loopback.sizes",
+            &[
+                Fault::DeadDma,
+                Fault::FlippedBit,
+                Fault::OneByteTooMany,
+                Fault::IgnoresSingleBytes,
+                Fault::SendsOldData,
+                Fault::NotTranslated,
+            ],
+        ),
+        ("loopback.alignment", &[Fault::AlignsAddresses]),
+        ("loopback.page-crossing", &[Fault::WrapsAtPageEnd]),
+        ("loopback.patterns", &[Fault::StuckBit]),
+        ("loopback.scattered", &[Fault::TranslatesFirstPageOnly]),
+        (
+            "isolation.unmapped",
+            &[
+                Fault::IgnoresUnmap,
+                Fault::StaleReads,
+                Fault::StaleWrites,
+                Fault::DeadDma,
+            ],
+        ),
+    ];
+    let with_faults: Vec<&str> = planted.iter().map(|(id, _)| *id).collect();
+    let in_table: Vec<&str> = CHECKS.iter().map(|check| check.id).collect();
+    assert_eq!(with_faults, in_table, "each check has a fault to catch");
+
+    for (id, faults) in planted {
+        for fault in *faults {
+            let found = finding(id, &Fakes::with(*fault));
+            assert_eq!(
+                found.verdict,
+                Verdict::Fail,
+                "{id} and {fault:?}: {found:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_check_does_not_fail_for_what_is_not_its_business() {
+    for (id, fault) in [
+        ("loopback.sizes", Fault::TranslatesFirstPageOnly),
+        ("loopback.sizes", Fault::WrapsAtPageEnd),
+        ("loopback.page-crossing", Fault::TranslatesFirstPageOnly),
+        ("loopback.sizes", Fault::StaleWrites),
+    ] {
+        let found = finding(id, &Fakes::with(fault));
+        assert_eq!(
+            found.verdict,
+            Verdict::Pass,
+            "{id} and {fault:?}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn where_nothing_is_translated_the_run_stops_and_the_device_has_written_to_our_page_only() {
+    let fakes = Fakes::with(Fault::NotTranslated);
+
+    let (outcomes, end) = all(&fakes);
+
+    assert_eq!(end, End::Complete);
+    let (canary, others) = outcomes[1..].split_first().unwrap();
+    assert_eq!(
+        (canary.id, canary.finding.verdict),
+        ("translation.canary", Verdict::Fail)
+    );
+    assert_eq!(canary.finding.blocking, Some(Blocking::NotTranslated));
+    assert_eq!(Conclusion::of(&outcomes, end), Conclusion::NotTranslated);
+    assert!(
+        others
+            .iter()
+            .all(|outcome| outcome.finding.verdict == Verdict::Skip
+                && outcome.transfers == 0
+                && outcome.finding.detail.contains("translation.canary"))
+    );
+    let written = fakes.written.lock().unwrap();
+    let first = written[0].0;
+    assert_eq!(written.len(), 64);
+    assert!(written.iter().all(|(at, _)| at / 4096 == first / 4096));
+}
+
+#[test]
+fn without_physical_addresses_a_loop_above_all_memory_decides() {
+    let hidden = |fault| {
+        let mut fakes = Fakes::with(fault);
+        fakes.host.hides_physical = Some("not root");
+        finding("translation.canary", &fakes)
+    };
+
+    let good = hidden(Fault::None);
+    assert_eq!(good.verdict, Verdict::Pass);
+    assert!(good.detail.contains("not root"), "{good:?}");
+    let broken = hidden(Fault::NotTranslated);
+    assert_eq!(broken.verdict, Verdict::Fail);
+    assert_eq!(broken.blocking, Some(Blocking::NotTranslated));
+}
+
+#[test]
+fn without_any_safe_address_there_is_no_dma() {
+    let mut fakes = Fakes::with(Fault::NotTranslated);
+    fakes.host.hides_physical = Some("not root");
+    fakes.physical_top = None;
+
+    let (outcomes, _) = all(&fakes);
+
+    assert_eq!(verdicts(&outcomes)[0].1, Verdict::Pass);
+    assert!(
+        outcomes[1..]
+            .iter()
+            .all(|o| o.finding.verdict == Verdict::Skip)
+    );
+    assert!(fakes.written.lock().unwrap().is_empty());
+}
+
+#[test]
+fn an_engine_that_drops_upper_address_bits_is_tested_below_them() {
+    let (outcomes, _) = all(&Fakes::with(Fault::DropsUpperBits));
+
+    for outcome in &outcomes {
+        assert_eq!(outcome.finding.verdict, Verdict::Pass, "{outcome:?}");
+    }
+}
+
+#[test]
+fn without_an_engine_only_what_needs_none_is_done() {
+    let mut fakes = Fakes::with(Fault::None);
+    fakes.has_engine = false;
+
+    let (outcomes, end) = all(&fakes);
+
+    assert_eq!(Conclusion::of(&outcomes, end), Conclusion::Incomplete);
+    assert_eq!(outcomes[0].finding.verdict, Verdict::Pass);
+    assert!(
+        outcomes[1..]
+            .iter()
+            .all(|o| o.finding.verdict == Verdict::Skip && o.finding.detail.contains("no engine"))
+    );
+}
+
+#[test]
+fn an_interrupt_ends_the_run_between_two_transfers_and_leaves_nothing_mapped() {
+    let mut fakes = Fakes::with(Fault::None);
+    fakes.stop_after = 10;
+
+    let mut started = Vec::new();
+    let (outcomes, end) = fakes.rig(|rig| {
+        run(rig, |event| {
+            if let Event::Started(check) = event {
+                started.push(check.id);
+            }
+        })
+    });
+
+    assert_eq!(end, End::Interrupted);
+    assert_eq!(Conclusion::of(&outcomes, end), Conclusion::Interrupted);
+    assert_eq!(started.len(), outcomes.len() + 1);
+    assert_eq!(started.last(), Some(&"loopback.sizes"));
+    assert_eq!(fakes.space.live_mappings(), 0);
+}
+
+#[test]
+fn the_kernels_report_of_blocked_dma_is_quoted() {
+    let fakes = Fakes::with(Fault::None);
+    let silent = finding("isolation.unmapped", &fakes);
+    assert_eq!(silent.blocking, Some(Blocking::BlockedUnreported));
+
+    fakes.host.log.replace(vec![
+        "usb 1-1: new device".into(),
+        "DMAR: [DMA Write NO_PASID] Request device [0000:00:01.0] fault addr 0x1000 [fault reason 0x05]".into(),
+    ]);
+    let reported = finding("isolation.unmapped", &fakes);
+    assert_eq!(reported.evidence.len(), 1);
+    assert_eq!(reported.blocking, Some(Blocking::BlockedAndReported));
+}

@@ -1,0 +1,178 @@
+//! `test DEVICE...`: prove by DMA that a device reaches the memory mapped for it, and nothing else.
+
+use anyhow::Context as _;
+use std::cell::RefCell;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Write};
+use std::ptr::NonNull;
+use std::thread;
+use std::time::Duration;
+
+use super::Context;
+use super::interrupt::Interrupt;
+use super::target::{Target, targets};
+use crate::checks::{self, Conclusion, Equipment, Event, Observer, Rig};
+use crate::cli::TestArgs;
+use crate::device::VfioDevice;
+use crate::host::{KernelLog, physical_address};
+use crate::report::{CheckList, DeviceReport, Progress, Subject, TestReport, outcome_text};
+use crate::types::ExitClass;
+use crate::{engine, iommu};
+
+/// Runs the checks on each device in turn.
+///
+/// # Errors
+/// A device is not there, not on a VFIO driver, or cannot be opened.
+pub fn run(args: &TestArgs, context: &Context) -> anyhow::Result<ExitClass> {
+    if args.list {
+        context.output.emit(&CheckList::all())?;
+        return Ok(ExitClass::Done);
+    }
+    let targets = targets(&context.host, &args.devices)?;
+    let interrupt = Interrupt::keep()?;
+    let seed = args
+        .seed
+        .unwrap_or_else(|| RandomState::new().build_hasher().finish());
+    let mut devices = Vec::new();
+    for target in &targets {
+        let report = test(target, args, seed, context, &interrupt)
+            .with_context(|| format!("cannot test {}", target.device.bdf))?;
+        devices.push(report);
+        if interrupt.came() {
+            break;
+        }
+    }
+    let class = class_of_all(devices.iter().map(|device| device.conclusion));
+    if context.output.json() {
+        context.output.emit(&TestReport { devices })?;
+    }
+    Ok(class)
+}
+
+/// A failure outweighs what was not done, and that outweighs what passed.
+fn class_of_all(conclusions: impl Iterator<Item = Conclusion>) -> ExitClass {
+    let classes: Vec<ExitClass> = conclusions.map(Conclusion::class).collect();
+    [ExitClass::Failed, ExitClass::NoVerdict]
+        .into_iter()
+        .find(|class| classes.contains(class))
+        .unwrap_or(ExitClass::Done)
+}
+
+fn test(
+    target: &Target,
+    args: &TestArgs,
+    seed: u64,
+    context: &Context,
+    interrupt: &Interrupt,
+) -> anyhow::Result<DeviceReport> {
+    let Target { device: pci, node } = target;
+    let choice = iommu::choose(args.backend, node)?;
+    log::info!("{}: {} ({})", pci.bdf, choice.backend, choice.reason);
+    let driver = engine::driver_for(&pci.id);
+    let host = &context.host;
+    let subject = Subject {
+        bdf: pci.bdf,
+        id: pci.id.to_string(),
+        name: host.pci_names([pci.id]).device(&pci.id).map(str::to_owned),
+        backend: choice.backend,
+        engine: driver.map(|driver| driver.name()),
+        engine_ran_on_hardware: driver.map(|driver| driver.ran_on_hardware()),
+        group: pci.group,
+        domain_type: pci.group.and_then(|group| host.group(group).ok()?.domain),
+        seed,
+    };
+
+    // What is made first goes last: the engine stops before the device closes, and the device before its address space.
+    let space = iommu::open(choice.backend)?;
+    let device = VfioDevice::open(&space, node)?;
+    let engine = driver.map(|driver| driver.open(&device)).transpose()?;
+    let observer = LiveHost::default();
+    let stop = || interrupt.came();
+    let mut rig = Rig::new(Equipment {
+        space,
+        engine,
+        observer: &observer,
+        stop: &stop,
+        physical_top: host.physical_top(),
+        lowest_iova: args.iova,
+        seed,
+    })?;
+
+    let screen = Screen::new(context);
+    screen.print(|out, style| subject.text(out, style))?;
+    let mut printed = Ok(());
+    let (outcomes, end) = checks::run(&mut rig, |event| match event {
+        Event::Started(check) => screen.progress.say(check.id),
+        Event::Finished(outcome) => {
+            let line = screen.print(|out, style| outcome_text(outcome, out, style));
+            printed = std::mem::replace(&mut printed, Ok(())).and(line);
+        }
+    });
+    printed?;
+    let report = DeviceReport {
+        subject,
+        conclusion: Conclusion::of(&outcomes, end),
+        checks: outcomes,
+    };
+    screen.print(|out, style| report.conclusion_text(out, style))?;
+    Ok(report)
+}
+
+/// Text as it comes, and progress between the lines.
+struct Screen<'c> {
+    context: &'c Context,
+    progress: Progress,
+}
+
+impl<'c> Screen<'c> {
+    fn new(context: &'c Context) -> Self {
+        Self {
+            context,
+            progress: Progress::spinner(context.output.progress()),
+        }
+    }
+
+    /// Prints text at once; nothing where a JSON document is to come.
+    fn print(
+        &self,
+        text: impl FnOnce(&mut dyn Write, crate::report::Style) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if self.context.output.json() {
+            return Ok(());
+        }
+        self.progress.around(|| {
+            let mut out = io::stdout().lock();
+            text(&mut out, self.context.output.style())?;
+            out.flush()
+        })
+    }
+}
+
+/// The host that this process runs on.
+#[derive(Default)]
+struct LiveHost {
+    log: RefCell<Option<KernelLog>>,
+}
+
+/// How long the kernel may take to log a fault; 30 ms were always enough.
+const FAULT_LOG_DELAY: Duration = Duration::from_millis(100);
+
+impl Observer for LiveHost {
+    fn physical_address(&self, address: NonNull<u8>) -> Result<u64, String> {
+        physical_address(address.as_ptr() as usize).map_err(|error| error.to_string())
+    }
+
+    fn mark_log(&self) -> Result<(), String> {
+        let log = KernelLog::from_now().map_err(|error| error.to_string())?;
+        self.log.replace(Some(log));
+        Ok(())
+    }
+
+    fn log_since_mark(&self) -> Result<Vec<String>, String> {
+        thread::sleep(FAULT_LOG_DELAY);
+        let mut log = self.log.borrow_mut();
+        let records = log.as_mut().map_or(Ok(Vec::new()), KernelLog::new_records);
+        let messages = records.map(|records| records.into_iter().map(|r| r.message).collect());
+        messages.map_err(|error| error.to_string())
+    }
+}
