@@ -82,6 +82,8 @@ pub enum Command {
     List(ListArgs),
     /// Show everything about one device: group, isolation, regions, interrupts, resets, SR-IOV, what the IOMMU allows
     Show(ShowArgs),
+    /// Check whether this host, and the devices named, are ready for VFIO, and say what to do about it
+    Doctor(DoctorArgs),
     /// Hand a device to VFIO, and remember the driver it had
     Bind(BindArgs),
     /// Give a device back to the driver it had before bind
@@ -116,6 +118,26 @@ pub struct ShowArgs {
     /// Do not open the device
     #[arg(long)]
     pub no_open: bool,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Looks only, with one exception: a device that is bound to VFIO, and that no one has open, is opened, attached, mapped for \
+                  and closed. Exit status 1 if a check fails; warnings and skipped checks are no failures, unless --strict."
+)]
+pub struct DoctorArgs {
+    /// Devices to check too
+    #[arg(value_name = "DEVICE")]
+    pub devices: Vec<DeviceName>,
+
+    /// How much memory is to be mapped for devices, as 24G: will it fit, in which pages, in how many mappings?
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Size>,
+
+    /// Count warnings as failures
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// Arguments of `bind`.

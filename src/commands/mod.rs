@@ -3,6 +3,7 @@
 mod bench;
 mod bind;
 mod completions;
+mod doctor;
 mod failure;
 mod interrupt;
 mod list;
@@ -35,6 +36,7 @@ pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
     match &cli.command {
         Command::List(args) => list::run(args, context),
         Command::Show(args) => show::run(args, context),
+        Command::Doctor(args) => doctor::run(args, context),
         Command::Bind(args) => bind::run(args, context),
         Command::Unbind(args) => unbind::run(args, context),
         Command::Test(args) => test::run(args, context),

@@ -74,15 +74,13 @@ impl Host {
         Some(values.into_iter().next().unwrap_or_default())
     }
 
-    /// Whether the kernel has a module, told by `/sys/module` and the lists in `/lib/modules`.
+    /// Whether the kernel has a module, told by `/sys/module` and the lists in `/lib/modules`; `None` if there are no such lists.
     #[must_use]
-    pub fn module_state(&self, module: &str) -> ModuleState {
+    pub fn module_state(&self, module: &str) -> Option<ModuleState> {
         if self.exists(format!("/sys/module/{module}")) {
-            return ModuleState::Active;
+            return Some(ModuleState::Active);
         }
-        let Some(folder) = self.modules_folder() else {
-            return ModuleState::Missing;
-        };
+        let folder = self.modules_folder()?;
         // Lines such as `kernel/drivers/vfio/pci/vfio-pci.ko.xz: kernel/…`; files are named with either sign.
         let named = |line: &str| {
             let path = line.split(':').next()?;
@@ -91,14 +89,13 @@ impl Host {
         };
         let listed = |list: &str| {
             self.pick_lines(folder.join(list), MODULE_LIST_LIMIT, named)
-                .is_ok_and(|found| !found.is_empty())
+                .map(|found| !found.is_empty())
         };
-        if listed("modules.builtin") {
-            ModuleState::BuiltIn
-        } else if listed("modules.dep") {
-            ModuleState::Loadable
-        } else {
-            ModuleState::Missing
+        match (listed("modules.builtin"), listed("modules.dep")) {
+            (Ok(true), _) => Some(ModuleState::BuiltIn),
+            (_, Ok(true)) => Some(ModuleState::Loadable),
+            (_, Ok(false)) => Some(ModuleState::Missing),
+            (_, Err(_)) => None,
         }
     }
 
@@ -162,10 +159,13 @@ mod tests {
                 "kernel/drivers/vfio/pci/vfio-pci.ko.xz: kernel/drivers/vfio/pci/vfio-pci-core.ko.xz\n",
             ),
         ]);
-        assert_eq!(host.module_state("vfio"), ModuleState::Active);
-        assert_eq!(host.module_state("iommufd"), ModuleState::BuiltIn);
-        assert_eq!(host.module_state("vfio_pci"), ModuleState::Loadable);
-        assert_eq!(host.module_state("vfio_pci_core"), ModuleState::Missing);
+        assert_eq!(host.module_state("vfio"), Some(ModuleState::Active));
+        assert_eq!(host.module_state("iommufd"), Some(ModuleState::BuiltIn));
+        assert_eq!(host.module_state("vfio_pci"), Some(ModuleState::Loadable));
+        assert_eq!(
+            host.module_state("vfio_pci_core"),
+            Some(ModuleState::Missing)
+        );
         assert!(host.module_switch("vfio", "enable_unsafe_noiommu_mode"));
         assert!(!host.module_switch("vfio", "other"));
     }
@@ -185,6 +185,7 @@ mod tests {
             Some("")
         );
         let (_folder, host) = self::host(&[("proc/sys/kernel/osrelease", "../../etc\n")]);
+        assert_eq!(host.module_state("vfio_pci"), None);
         assert_eq!(host.kernel_config("CONFIG_IOMMUFD"), None);
     }
 

@@ -4,6 +4,7 @@
 //! empty, huge or not UTF-8 count as "not said": each read is bounded, and what a caller cannot do without is an error.
 
 mod config_space;
+mod denylist;
 mod distribution;
 mod driver_modules;
 mod error;
@@ -21,6 +22,7 @@ mod kernel_names;
 mod limits;
 mod link;
 mod memory;
+mod node_access;
 mod pagemap;
 mod pci;
 mod pci_names;
@@ -44,7 +46,7 @@ pub use group::{Blocker, IommuGroup, OtherDevice, ReservedRegion};
 pub use holders::Holder;
 pub use huge_pages::{HugePages, TransparentHugePages};
 pub use interrupt_remapping::InterruptRemapping;
-pub use iommu::MissingIommu;
+pub use iommu::{MissingIommu, ParameterChange};
 pub use iommu_unit::{IommuUnit, UnitKind};
 pub use isolation::{Effect, IsolationStep};
 pub use kernel::{Lockdown, ModuleState};
@@ -52,6 +54,7 @@ pub use kernel_log::{KernelLog, KernelRecord};
 pub use kernel_names::{KernelName, KernelNames, NameKind};
 pub use limits::{GroupLimit, LockedMemory};
 pub use link::{Link, LinkRate};
+pub use node_access::NodeAccess;
 pub use pagemap::{PagemapError, physical_address};
 pub use pci::{PciDevice, SubsystemId};
 pub use pci_names::PciNames;

@@ -1,7 +1,7 @@
 //! The root folder, and bounded reads below it.
 
 use nix::errno::Errno;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -152,13 +152,6 @@ impl Host {
             self.record(path, || Seen::Present);
         }
         exists
-    }
-
-    /// Who owns what is at this path and what they may do with it; `None` on a captured host, which does not keep it.
-    pub(super) fn ownership(&self, path: impl AsRef<Path>) -> Option<Metadata> {
-        let metadata = self.path(&path).metadata().ok()?;
-        self.record(path, || Seen::Present);
-        self.is_live().then_some(metadata)
     }
 
     /// The names in a folder, sorted; none if it cannot be read.

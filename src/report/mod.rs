@@ -3,6 +3,7 @@
 mod bench;
 mod binding;
 mod checks;
+mod doctor;
 mod duration;
 mod error;
 mod group;
@@ -14,6 +15,7 @@ mod style;
 pub use bench::BenchReport;
 pub use binding::{BindingReport, PlanReport};
 pub use checks::{CheckList, DeviceReport, Subject, TestReport, outcome_text};
+pub use doctor::DoctorReport;
 pub use error::ErrorReport;
 pub use list::ListReport;
 pub use progress::Progress;
