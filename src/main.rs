@@ -28,7 +28,7 @@ fn start_logging(global: &GlobalArgs) {
     let (ours, theirs) = match (global.quiet, global.verbose) {
         (true, _) => (log::LevelFilter::Error, log::LevelFilter::Off),
         (_, 0) => (log::LevelFilter::Warn, log::LevelFilter::Off),
-        (_, 1) => (log::LevelFilter::Info, log::LevelFilter::Warn),
+        (_, 1) => (log::LevelFilter::Info, log::LevelFilter::Error),
         (_, 2) => (log::LevelFilter::Debug, log::LevelFilter::Debug),
         _ => (log::LevelFilter::Trace, log::LevelFilter::Trace),
     };

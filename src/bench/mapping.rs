@@ -1,6 +1,7 @@
 //! What `bench` measures: mapping memory that is present already, and unmapping it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -165,9 +166,8 @@ type Memory = HashMap<(Size, PageKind), Arc<DmaBuffer>>;
 fn memory_for(rows: &[Configuration]) -> Result<Memory, IommuError> {
     let mut memory = Memory::new();
     for row in rows {
-        let key = (row.size, row.pages);
-        if !memory.contains_key(&key) {
-            memory.insert(key, Arc::new(DmaBuffer::allocate(row.size, row.pages)?));
+        if let Entry::Vacant(place) = memory.entry((row.size, row.pages)) {
+            place.insert(Arc::new(DmaBuffer::allocate(row.size, row.pages)?));
         }
     }
     Ok(memory)

@@ -24,7 +24,7 @@ pub enum BindingError {
     )]
     Bridge(Bdf),
     /// The host itself uses the device.
-    #[error("{bdf} is in use: {}; end that first", uses.join("; "))]
+    #[error("{bdf} is in use: {}", uses.join("; "))]
     InUse {
         /// The device.
         bdf: Bdf,

@@ -16,7 +16,9 @@ use crate::types::{DeviceName, ExitClass, GroupId};
 pub fn run(args: &ListArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let host = &context.host;
     let (groups, without_group) = if args.devices.is_empty() {
-        (host.groups(), host.devices_without_group()?)
+        let groups = host.groups();
+        let without_group = host.devices_outside(&groups)?;
+        (groups, without_group)
     } else {
         named(host, &args.devices)?
     };

@@ -15,6 +15,9 @@ pub fn run(args: &UnbindArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let devices = binding::resolve_all(host, &args.devices)?;
     if args.dry_run {
         let steps = binding::plan_unbind(host, &devices)?;
+        if steps.is_empty() {
+            log::warn!("there is nothing to do");
+        }
         context.output.emit(&PlanReport::new(steps))?;
     } else {
         let outcomes = binding::unbind(host, &devices)?;

@@ -8,9 +8,6 @@ use crate::types::{GroupId, Iova, IovaRange};
 /// Where sysfs lists the groups.
 pub(super) const GROUPS: &str = "/sys/kernel/iommu_groups";
 
-/// A group may have this much text about reserved regions (a line for each RMRR of the firmware).
-const RESERVED_LIMIT: u64 = 64 << 10;
-
 /// An IOMMU group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IommuGroup {
@@ -94,10 +91,12 @@ impl Host {
             .names(GROUPS)
             .into_iter()
             .filter_map(|name| name.parse().ok().map(GroupId))
-            .filter(|id| !self.is_noiommu(*id))
             .collect();
         ids.sort_unstable();
-        ids.into_iter().map(|id| self.read_group(id)).collect()
+        ids.into_iter()
+            .filter(|id| !self.is_noiommu(*id))
+            .map(|id| self.read_group(id))
+            .collect()
     }
 
     /// One IOMMU group.
@@ -118,29 +117,28 @@ impl Host {
         let mut others = Vec::new();
         for name in self.names(folder.join("devices")) {
             match name.parse() {
-                Ok(bdf) => devices.extend(self.device(bdf).ok()),
+                Ok(bdf) => devices.extend(self.device_in(bdf, Some(id)).ok()),
                 Err(_) => others.push(OtherDevice {
                     driver: self.link_name(folder.join("devices").join(&name).join("driver")),
                     name,
                 }),
             }
         }
-        let reserved = self
-            .read(folder.join("reserved_regions"), RESERVED_LIMIT)
-            .unwrap_or_default();
         IommuGroup {
             id,
             domain: self.attribute(folder.join("type")),
             devices,
             others,
-            reserved: String::from_utf8_lossy(&reserved)
+            reserved: self
+                .attribute(folder.join("reserved_regions"))
+                .unwrap_or_default()
                 .lines()
                 .filter_map(parse_reserved)
                 .collect(),
         }
     }
 
-    /// Whether the group stands for no isolation at all: vfio.c names such a group `vfio-noiommu`.
+    /// Whether the group stands for no isolation at all: drivers/vfio/group.c names such a group `vfio-noiommu`.
     pub(super) fn is_noiommu(&self, id: GroupId) -> bool {
         self.attribute(folder(id).join("name"))
             .is_some_and(|name| name == "vfio-noiommu")

@@ -36,7 +36,9 @@ impl Host {
             .into_iter()
             .find_map(|entry| Some(entry.strip_prefix("upper_")?.to_owned()));
         if let Some(upper) = upper {
-            return Some(format!("{name} is part of the network interface {upper}"));
+            return Some(format!(
+                "{name} is part of the network interface {upper} ('ip link set {name} nomaster' takes it out)"
+            ));
         }
         let is_up = self
             .hex_attribute(folder.join("flags"))
@@ -57,7 +59,9 @@ impl Host {
             fields.get(5) == Some(&name) && fields.get(3) != Some(&"20")
         });
         (is_up && (routed || addressed))
-            .then(|| format!("the network interface {name} is up and has an address or a route"))
+            .then(|| format!(
+                "the network interface {name} is up and has an address or a route ('ip link set {name} down' ends that)"
+            ))
     }
 
     /// The kernel lets nobody claim a disk or partition that a mount, swap, md or dm has claimed (`bd_prepare_to_claim` of block/bdev.c).
@@ -75,7 +79,9 @@ impl Host {
             .chain(parts)
             .find(is_claimed)
             .map(|claimed| {
-                format!("the disk {claimed} is in use (mounted, swap, RAID or device mapper): /dev/{claimed} cannot be opened for exclusive use")
+                format!(
+                    "the disk {claimed} is mounted, swap, or part of a RAID or device mapper ('lsblk /dev/{name}' shows which)"
+                )
             })
     }
 }

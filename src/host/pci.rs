@@ -1,10 +1,11 @@
 //! PCI devices as sysfs shows them (Documentation/ABI/testing/sysfs-bus-pci).
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 
 use super::root::errno;
-use super::{Host, HostError};
+use super::{Host, HostError, IommuGroup};
 use crate::types::{Bdf, DeviceName, GroupId, PciId};
 
 /// Where sysfs lists PCI devices.
@@ -72,15 +73,20 @@ impl Host {
             .collect())
     }
 
-    /// The PCI devices that belong to no IOMMU group, by address.
+    /// The PCI devices that are in none of these groups, by address.
     ///
     /// # Errors
     /// As for [`Host::pci_devices`].
-    pub fn devices_without_group(&self) -> Result<Vec<PciDevice>, HostError> {
+    pub fn devices_outside(&self, groups: &[IommuGroup]) -> Result<Vec<PciDevice>, HostError> {
+        let inside: HashSet<Bdf> = groups
+            .iter()
+            .flat_map(|group| &group.devices)
+            .map(|device| device.bdf)
+            .collect();
         let addresses = self.addresses()?;
         Ok(addresses
             .into_iter()
-            .filter(|bdf| !self.exists(sysfs(*bdf).join("iommu_group")))
+            .filter(|bdf| !inside.contains(bdf))
             .filter_map(|bdf| self.device(bdf).ok())
             .collect())
     }
@@ -115,6 +121,19 @@ impl Host {
     /// # Errors
     /// There is none, or it does not say what it is.
     pub fn device(&self, bdf: Bdf) -> Result<PciDevice, HostError> {
+        let group = self
+            .link_name(sysfs(bdf).join("iommu_group"))
+            .and_then(|number| number.parse().ok())
+            .map(GroupId);
+        self.device_in(bdf, group)
+    }
+
+    /// The device at an address, of which the group is known.
+    pub(super) fn device_in(
+        &self,
+        bdf: Bdf,
+        group: Option<GroupId>,
+    ) -> Result<PciDevice, HostError> {
         let folder = sysfs(bdf);
         let Some((id, subsystem)) = self
             .attribute(folder.join("modalias"))
@@ -135,10 +154,7 @@ impl Host {
                 .and_then(|revision| u8::try_from(revision).ok())
                 .unwrap_or(0),
             driver: self.driver(bdf),
-            group: self
-                .link_name(folder.join("iommu_group"))
-                .and_then(|number| number.parse().ok())
-                .map(GroupId),
+            group,
             numa_node: self
                 .attribute(folder.join("numa_node"))
                 .and_then(|node| node.parse().ok()),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use nix::errno::Errno;
 
+use super::pages::transparent_bytes;
 use super::{AddressSpace, IommuError, PageKind};
 use crate::types::{Iova, IovaRange, Protection, Size};
 
@@ -24,6 +25,7 @@ pub struct DmaBuffer {
 
 impl DmaBuffer {
     /// Memory of at least `size` bytes, rounded up to whole pages of that kind, and aligned to them.
+    /// [`IommuError::NoPages`] if this host cannot give all of it in such pages.
     pub fn allocate(size: Size, pages: PageKind) -> Result<Self, IommuError> {
         let page = pages.page(size)?;
         let failed = |error: std::io::Error| {
@@ -75,11 +77,17 @@ impl DmaBuffer {
             PageKind::Huge(_) => {}
         }
         advise(Advice::PopulateWrite).map_err(failed)?;
-        Ok(Self {
+        let buffer = Self {
             mapping,
             start,
             size: rounded,
-        })
+        };
+        let first = buffer.address().as_ptr() as usize;
+        let all_huge = || transparent_bytes(first, first + rounded) == rounded as u64;
+        if pages == PageKind::Transparent && !all_huge() {
+            return Err(pages.exhausted(size));
+        }
+        Ok(buffer)
     }
 
     /// The length in bytes.

@@ -68,7 +68,7 @@ impl PageKind {
         }
     }
 
-    /// The error for a reserve of huge pages that is too small.
+    /// The error where this host has such pages, but not enough.
     pub(super) fn exhausted(self, size: Size) -> IommuError {
         let cause = match self {
             Self::Huge(page) => {
@@ -84,7 +84,9 @@ impl PageKind {
                     reserve(page).display()
                 )
             }
-            _ => "the kernel has no memory left for it".to_owned(),
+            _ => "the kernel could not give all of it in such pages, as free memory is scattered; \
+                  free some, and gather it by writing 1 to /proc/sys/vm/compact_memory"
+                .to_owned(),
         };
         IommuError::NoPages {
             pages: self,
@@ -94,7 +96,48 @@ impl PageKind {
     }
 }
 
+/// The bytes of a transparent mapping that are in huge pages, of this process' memory from `start` to `end`.
+pub(super) fn transparent_bytes(start: usize, end: usize) -> u64 {
+    let memory = fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+    transparent_bytes_in(&memory, start, end).unwrap_or(0)
+}
+
+/// The same, of a process' memory as `/proc/PID/smaps` lists it (proc(5)).
+fn transparent_bytes_in(memory: &str, start: usize, end: usize) -> Option<u64> {
+    let heading = format!("{start:x}-{end:x} ");
+    memory
+        .lines()
+        .skip_while(|line| !line.starts_with(&heading))
+        .find_map(|line| line.strip_prefix("AnonHugePages:"))
+        .and_then(|value| value.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        .map(|kibibytes| kibibytes << 10)
+}
+
 /// The kernel's reserve of huge pages of this size.
 fn reserve(page: Size) -> PathBuf {
     PathBuf::from(format!("{HUGE}/hugepages-{}kB", page.bytes() >> 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_named_by_size_or_kind() {
+        let two_megabytes = PageKind::Huge("2M".parse().unwrap());
+        assert_eq!(two_megabytes.to_string(), "2M");
+        assert_eq!(PageKind::Transparent.to_string(), "thp");
+        let base = PageKind::Base.to_string().parse::<Size>().unwrap();
+        assert_eq!(base.bytes(), base_page());
+    }
+
+    #[test]
+    fn huge_pages_are_counted_in_the_right_mapping() {
+        let memory = "7f0000000000-7f0000200000 rw-p 00000000 00:00 0 \nRss: 2048 kB\nAnonHugePages:         0 kB\n\
+                      7f0000200000-7f0000600000 rw-p 00000000 00:00 0 \nRss: 4096 kB\nAnonHugePages:      2048 kB\n";
+        let found = |start, end| transparent_bytes_in(memory, start, end);
+        assert_eq!(found(0x7f00_0020_0000, 0x7f00_0060_0000), Some(2 << 20));
+        assert_eq!(found(0x7f00_0000_0000, 0x7f00_0020_0000), Some(0));
+        assert_eq!(found(0x7f00_0000_0000, 0x7f00_0060_0000), None);
+    }
 }

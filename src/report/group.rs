@@ -182,13 +182,23 @@ impl Group {
         }
     }
 
+    /// How many devices there are that someone could want.
+    fn endpoints(&self) -> usize {
+        let endpoints = self.devices.iter().filter(|device| !device.bridge).count();
+        endpoints + self.other_devices.len()
+    }
+
+    pub(super) fn is_only_bridges(&self) -> bool {
+        self.endpoints() == 0
+    }
+
     /// Whether user space can have the group, in words; with one device on a driver of the host there is nothing to explain.
     pub(super) fn state(&self) -> String {
-        let endpoints = self.devices.iter().filter(|device| !device.bridge).count();
         match self.blockers.as_slice() {
             [] if self.devices.iter().any(Device::is_on_vfio) => "viable, on VFIO".to_owned(),
+            [] if self.is_only_bridges() => "only bridges".to_owned(),
             [] => "viable".to_owned(),
-            [_] if endpoints + self.other_devices.len() == 1 => "used by the host".to_owned(),
+            [_] if self.endpoints() == 1 => "used by the host".to_owned(),
             blockers => {
                 let kept: Vec<String> = blockers
                     .iter()

@@ -78,6 +78,7 @@ fn write_state(group: &Group, out: &mut dyn Write, style: Style) -> io::Result<(
     let state = group.state();
     let (word, why) = state.split_at(state.find(':').unwrap_or(state.len()));
     match (group.viable, why) {
+        (true, _) if group.is_only_bridges() => writeln!(out, "{}", style.faint(&state)),
         (true, _) => writeln!(out, "{}", style.good(&state)),
         (false, "") => writeln!(out, "{state}"),
         (false, why) => writeln!(out, "{}{why}", style.caution(word)),

@@ -11,9 +11,10 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -244,6 +245,7 @@ impl Prepared {
         let kernel = kernel::find(&machine.kernel, &busybox)?;
         let folder = tempfile::Builder::new()
             .prefix("iommu-tool-lab-")
+            .permissions(Permissions::from_mode(0o700))
             .tempdir()
             .context("cannot make a temporary folder")?;
         let initramfs = folder.path().join(INITRAMFS);

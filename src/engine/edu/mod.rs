@@ -5,6 +5,7 @@
 
 mod registers;
 
+use std::sync::atomic::{Ordering, fence};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -102,7 +103,11 @@ impl<R: Registers, M> Edu<R, M> {
             let late = begin.elapsed() >= self.timeout;
             match self.registers.read64(DMA_COMMAND) {
                 u64::MAX => return Err(EngineError::Gone { engine: NAME }),
-                command if command & START == 0 => return Ok(()),
+                command if command & START == 0 => {
+                    // What the device wrote before it was done is read after this.
+                    fence(Ordering::SeqCst);
+                    return Ok(());
+                }
                 _ if late => {
                     return Err(EngineError::Timeout {
                         engine: NAME,

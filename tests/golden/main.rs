@@ -1,0 +1,146 @@
+//! The built program on captured hosts: what it prints, as text and as JSON, and its exit status, beside what is expected.
+//!
+//! `SNAPSHOTS=overwrite cargo test --test golden` writes the expected files anew; read the difference before you commit it.
+
+mod damaged;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The package's folder; hosts are named from there, so that no path of this machine is printed.
+const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
+
+fn iommu_tool(sysroot: &str, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_iommu-tool"))
+        .args(["--sysroot", sysroot])
+        .args(arguments)
+        .current_dir(PACKAGE)
+        .output()
+        .unwrap()
+}
+
+/// What a person would see who ran these commands one after the other.
+fn transcript(sysroot: &str, commands: &[&str]) -> String {
+    let mut text = String::new();
+    for command in commands {
+        let arguments: Vec<&str> = command.split_whitespace().collect();
+        let output = iommu_tool(sysroot, &arguments);
+        text += &format!("$ iommu-tool {command}\n");
+        text += &String::from_utf8(output.stdout).unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        text += &errors
+            .lines()
+            .map(|line| format!("stderr: {line}\n"))
+            .collect::<String>();
+        text += &format!("exit status: {}\n\n", output.status.code().unwrap());
+    }
+    text
+}
+
+fn expect(host: &str, topic: &str, commands: &[&str]) {
+    let file = Path::new(PACKAGE).join(format!("tests/golden/{host}.{topic}.txt"));
+    let actual = transcript(&format!("tests/hosts/{host}"), commands);
+    snapbox::Assert::new()
+        .action_env("SNAPSHOTS")
+        .eq(actual, snapbox::Data::read_from(&file, None).raw());
+}
+
+#[test]
+fn server_lists_its_groups() {
+    expect(
+        "two-socket-server",
+        "list",
+        &["list", "list nvme1 eno2 04:00.1", "--json list group:20"],
+    );
+}
+
+#[test]
+fn server_says_what_binding_would_do_and_refuses_what_is_unsafe() {
+    expect(
+        "two-socket-server",
+        "bind",
+        &[
+            "bind --dry-run eno2 nvme0",
+            "--json bind --dry-run eno2",
+            "bind --dry-run eno1",
+            "--json bind --dry-run eno1",
+            "bind --dry-run 5e:10.0",
+            "bind --dry-run 5e:10.4",
+            "bind --dry-run group:20",
+            "bind --dry-run 00:1c.4",
+            "bind eno2",
+        ],
+    );
+}
+
+#[test]
+fn server_remembers_what_a_device_was_bound_to() {
+    expect(
+        "two-socket-server",
+        "unbind",
+        &[
+            "unbind --dry-run nvme1",
+            "unbind --dry-run 5e:10.4",
+            "unbind --dry-run 5e:10.0",
+            "unbind --dry-run eno1",
+            "unbind eno1",
+            "unbind nvme1",
+        ],
+    );
+}
+
+#[test]
+fn names_that_mean_nothing_or_too_much_are_usage_errors() {
+    expect(
+        "two-socket-server",
+        "names",
+        &[
+            "list 144d:a808",
+            "list 8086:ffff",
+            "list eth9",
+            "list group:99",
+            "list 0000:ff:00.0",
+            "list 00:1c.9",
+            "bind",
+        ],
+    );
+}
+
+#[test]
+fn laptop_has_no_iommu() {
+    expect(
+        "laptop-without-iommu",
+        "all",
+        &[
+            "list",
+            "--json list enp0s31f6",
+            "bind --dry-run enp0s31f6",
+            "--json bind nvme0",
+            "unbind nvme0",
+            "list lo",
+        ],
+    );
+}
+
+#[test]
+fn lab_guest_is_understood() {
+    expect(
+        "lab-guest",
+        "all",
+        &[
+            "list",
+            "--json list nvme0",
+            "bind --dry-run 1234:11e8",
+            "bind nvme0",
+            "unbind --dry-run nvme0n1",
+            "--json unbind --dry-run 1b36:0010",
+        ],
+    );
+}
+
+#[test]
+fn a_folder_that_is_no_host_is_a_usage_error() {
+    let output = iommu_tool("tests/hosts", &["list"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(output.stdout, b"");
+}
