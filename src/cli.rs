@@ -84,6 +84,8 @@ pub enum Command {
     Show(ShowArgs),
     /// Check whether this host, and the devices named, are ready for VFIO, and say what to do about it
     Doctor(DoctorArgs),
+    /// Write what list, show and doctor read of this host to a folder, to send with a bug report
+    Capture(CaptureArgs),
     /// Hand a device to VFIO, and remember the driver it had
     Bind(BindArgs),
     /// Give a device back to the driver it had before bind
@@ -124,7 +126,7 @@ pub struct ShowArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Looks only, with one exception: a device that is bound to VFIO, and that no one has open, is opened, attached, mapped for \
-                  and closed. Exit status 1 if a check fails; warnings and skipped checks are no failures, unless --strict."
+                  and closed; --no-open leaves it alone. Exit status 1 if a check fails; warnings and skipped checks are no failures, unless --strict."
 )]
 pub struct DoctorArgs {
     /// Devices to check too
@@ -138,6 +140,23 @@ pub struct DoctorArgs {
     /// Count warnings as failures
     #[arg(long)]
     pub strict: bool,
+
+    /// Do not open any device
+    #[arg(long)]
+    pub no_open: bool,
+}
+
+/// Arguments of `capture`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Any command that only looks runs on the folder: iommu-tool --sysroot DIR list. Run capture as root, or the capabilities of \
+                  devices are missing. Left out: serial numbers, MAC and IP addresses, kernel parameters that do not concern IOMMUs, \
+                  processes that do not hold a device. Look through the folder before you send it."
+)]
+pub struct CaptureArgs {
+    /// The folder to write; it must be new or empty
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
 }
 
 /// Arguments of `bind`.

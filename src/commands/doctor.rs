@@ -14,7 +14,7 @@ use crate::types::ExitClass;
 pub fn run(args: &DoctorArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let host = &context.host;
     let named = binding::resolve_all(host, &args.devices)?;
-    let ground = Ground::new(host, host.pci_devices()?, args.memory);
+    let ground = Ground::new(host, host.pci_devices()?, args.memory, !args.no_open);
     let mut examined = ground.examine_host();
     let names = host.kernel_names();
     for device in &named {

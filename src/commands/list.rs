@@ -15,26 +15,40 @@ use crate::types::{DeviceName, ExitClass, GroupId};
 /// A name means no device, or sysfs cannot be read.
 pub fn run(args: &ListArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let host = &context.host;
-    let (groups, without_group) = if args.devices.is_empty() {
+    if !host.has_iommu() {
+        log::warn!("{}", host.missing_iommu());
+    }
+    let report = report(host, &args.devices)?;
+    context.output.emit(&report)?;
+    Ok(ExitClass::Done)
+}
+
+/// The groups of the devices that were named, or all.
+///
+/// # Errors
+/// A name means no device, or sysfs cannot be read.
+pub(super) fn report(host: &Host, devices: &[DeviceName]) -> anyhow::Result<ListReport> {
+    let (groups, without_group) = if devices.is_empty() {
         let groups = host.groups();
         let without_group = host.devices_outside(&groups)?;
         (groups, without_group)
     } else {
-        named(host, &args.devices)?
+        named(host, devices)?
     };
     let iommu = host.has_iommu();
-    if !iommu {
-        log::warn!("{}", host.missing_iommu());
-    }
     let ids = groups
         .iter()
         .flat_map(|group| &group.devices)
         .chain(&without_group)
         .map(|device| device.id);
     let names = host.pci_names(ids);
-    let report = ListReport::new(iommu, &groups, &without_group, &names, &host.kernel_names());
-    context.output.emit(&report)?;
-    Ok(ExitClass::Done)
+    Ok(ListReport::new(
+        iommu,
+        &groups,
+        &without_group,
+        &names,
+        &host.kernel_names(),
+    ))
 }
 
 /// The whole groups of the devices, because a group is what can be assigned; and those devices that have none.

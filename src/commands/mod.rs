@@ -2,6 +2,7 @@
 
 mod bench;
 mod bind;
+mod capture;
 mod completions;
 mod doctor;
 mod failure;
@@ -37,6 +38,7 @@ pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
         Command::List(args) => list::run(args, context),
         Command::Show(args) => show::run(args, context),
         Command::Doctor(args) => doctor::run(args, context),
+        Command::Capture(args) => capture::run(args, context),
         Command::Bind(args) => bind::run(args, context),
         Command::Unbind(args) => unbind::run(args, context),
         Command::Test(args) => test::run(args, context),

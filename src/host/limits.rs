@@ -8,6 +8,9 @@ const LIMIT: u64 = 64 << 10;
 /// The bit of CAP_IPC_LOCK (linux/capability.h), which lifts RLIMIT_MEMLOCK.
 const CAP_IPC_LOCK: u32 = 14;
 
+/// The limits of a control group that bear on mapping (Documentation/admin-guide/cgroup-v2.rst).
+const LIMIT_FILES: [&str; 3] = ["memory.max", "hugetlb.2MB.max", "hugetlb.1GB.max"];
+
 /// How much memory this process may lock, which is what mapping for a device does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LockedMemory {
@@ -25,7 +28,7 @@ pub struct GroupLimit {
     /// The control group, as `/user.slice`.
     pub group: String,
     /// The file that sets the limit, as `memory.max`.
-    pub file: String,
+    pub file: &'static str,
     /// The limit in bytes.
     pub bytes: u64,
     /// What is used of it, in bytes.
@@ -36,20 +39,22 @@ impl Host {
     /// How much memory this process may lock; `None` if /proc does not say.
     #[must_use]
     pub fn locked_memory(&self) -> Option<LockedMemory> {
-        let limits = self.text("/proc/self/limits", LIMIT);
+        let line = |file: &str, start: &str| {
+            let lines = self.pick_lines(format!("/proc/self/{file}"), LIMIT, |line| {
+                line.starts_with(start).then(|| line.to_owned())
+            });
+            lines.ok()?.into_iter().next()
+        };
+        let limits = line("limits", "Max locked memory")?;
         let mut values = limits
-            .lines()
-            .find_map(|line| line.strip_prefix("Max locked memory"))?
+            .strip_prefix("Max locked memory")?
             .split_whitespace()
             .map(|word| match word {
                 "unlimited" => Some(None),
                 number => number.parse().ok().map(Some),
             });
-        let exempt = self
-            .text("/proc/self/status", LIMIT)
-            .lines()
-            .find_map(|line| line.strip_prefix("CapEff:"))
-            .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+        let exempt = line("status", "CapEff:")
+            .and_then(|text| u64::from_str_radix(text.strip_prefix("CapEff:")?.trim(), 16).ok())
             .is_some_and(|set| set & 1 << CAP_IPC_LOCK != 0);
         Some(LockedMemory {
             soft: values.next()??,
@@ -71,14 +76,9 @@ impl Host {
                 continue; // outside of this process's cgroup namespace
             }
             let folder = PathBuf::from("/sys/fs/cgroup").join(group);
-            for file in self.names(&folder) {
-                let is_limit = file == "memory.max"
-                    || file.starts_with("hugetlb.")
-                        && file.ends_with("B.max")
-                        && !file.contains("rsvd");
+            for file in LIMIT_FILES {
                 // `max` means that there is no limit.
-                let Some(bytes) = is_limit.then(|| self.parsed(folder.join(&file))).flatten()
-                else {
+                let Some(bytes) = self.parsed(folder.join(file)) else {
                     continue;
                 };
                 let used = file.replace(".max", ".current");
@@ -157,16 +157,11 @@ mod tests {
             [
                 (
                     "/user.slice/a.scope".to_owned(),
-                    "hugetlb.2MB.max".to_owned(),
+                    "hugetlb.2MB.max",
                     2 << 20,
                     None
                 ),
-                (
-                    "/user.slice".to_owned(),
-                    "memory.max".to_owned(),
-                    1 << 20,
-                    Some(4096)
-                ),
+                ("/user.slice".to_owned(), "memory.max", 1 << 20, Some(4096)),
             ]
         );
     }

@@ -3,6 +3,7 @@
 //! Everything is read below a root folder: `/` on a live host, another folder for a captured one. Files that are missing,
 //! empty, huge or not UTF-8 count as "not said": each read is bounded, and what a caller cannot do without is an error.
 
+mod capture;
 mod config_space;
 mod denylist;
 mod distribution;
@@ -36,6 +37,7 @@ mod sriov;
 mod topology;
 mod vfio;
 
+pub use capture::{CaptureError, CaptureSummary};
 pub use config_space::{
     Acs, AcsFlags, Ats, ConfigSpace, Express, Msi, MsiX, Pasid, PortType, Pri, Reach,
 };

@@ -3,7 +3,7 @@
 use super::config_space::{Ats, Msi, MsiX, Pasid, PortType, Pri, Reach};
 use super::{
     Bar, DriverModules, Holder, Host, IommuGroup, IommuUnit, IsolationStep, KernelNames, Link,
-    PciDevice, ResetMethod, Sriov,
+    PciDevice, ResetMethod, Sriov, is_vfio_driver,
 };
 use crate::types::{Bdf, VfioNode};
 
@@ -81,13 +81,24 @@ impl Host {
     ) -> DeviceProfile {
         let bdf = device.bdf;
         let space = self.config_space(bdf);
+        let group = device.group.and_then(|id| self.group(id).ok());
+        // Without a device on VFIO there is no node to hold, and no need to look at every process.
+        let has_node = group
+            .iter()
+            .flat_map(|group| &group.devices)
+            .any(|device| device.driver.as_deref().is_some_and(is_vfio_driver));
+        let holders = if has_node {
+            self.holders(&self.vfio_nodes(device))
+        } else {
+            Vec::new()
+        };
         DeviceProfile {
             device: device.clone(),
             place: self.place(bdf),
             kernel_names: names.of(bdf).map(|name| name.name.clone()).collect(),
             reach: space.reach(),
             port: space.express().map(|express| express.port),
-            group: device.group.and_then(|id| self.group(id).ok()),
+            group,
             unit: self.iommu_unit(bdf),
             isolation: self.isolation(device),
             near_cpus: self.attribute(device.sysfs().join("local_cpulist")),
@@ -108,7 +119,7 @@ impl Host {
             pasid: space.pasid(),
             modules: self.driver_modules(bdf),
             node: self.vfio_node(device),
-            holders: self.holders(&self.vfio_nodes(device)),
+            holders,
             uses: self.uses(device),
         }
     }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod binding;
+mod capture;
 mod checks;
 mod doctor;
 mod duration;
@@ -14,6 +15,7 @@ mod style;
 
 pub use bench::BenchReport;
 pub use binding::{BindingReport, PlanReport};
+pub use capture::CaptureReport;
 pub use checks::{CheckList, DeviceReport, Subject, TestReport, outcome_text};
 pub use doctor::DoctorReport;
 pub use error::ErrorReport;

@@ -20,6 +20,9 @@ fn attach(ground: &Ground<'_>, profile: &DeviceProfile) -> Diagnosis {
     if !ground.host.is_live() {
         return Diagnosis::skip("this is a captured host");
     }
+    if !ground.may_open {
+        return Diagnosis::skip("not asked to (--no-open)");
+    }
     if !is_on_vfio(profile) {
         return Diagnosis::skip(format!(
             "not tried, as it is not bound to VFIO: 'iommu-tool bind {bdf}' does that"

@@ -149,7 +149,7 @@ fn interrupt_remapping(ground: &Ground<'_>) -> Diagnosis {
             {
                 Some(word) => ground.remove_parameter(word),
                 None => "turn interrupt remapping (x2APIC) on in the firmware's set-up; only if every assigned device is trusted: \
-                         echo 'options vfio_iommu_type1 allow_unsafe_interrupts=1' > /etc/modprobe.d/vfio-unsafe.conf"
+                         echo 'options vfio_iommu_type1 allow_unsafe_interrupts=1' > /etc/modprobe.d/vfio-interrupts.conf"
                     .to_owned(),
             };
             Diagnosis::fail(

@@ -79,6 +79,8 @@ pub struct Ground<'h> {
     devices: Vec<PciDevice>,
     /// How much memory is to be mapped, if the user said.
     memory: Option<Size>,
+    /// Whether a device may be opened, to see whether it works.
+    may_open: bool,
 }
 
 /// The outcome of one check.
@@ -95,9 +97,15 @@ pub struct Examined {
 }
 
 impl<'h> Ground<'h> {
-    /// Reads what several checks need. `memory` is how much is to be mapped for devices.
+    /// Reads what several checks need. `memory` is how much is to be mapped for devices, `may_open` whether
+    /// they may be opened.
     #[must_use]
-    pub fn new(host: &'h Host, devices: Vec<PciDevice>, memory: Option<Size>) -> Self {
+    pub fn new(
+        host: &'h Host,
+        devices: Vec<PciDevice>,
+        memory: Option<Size>,
+        may_open: bool,
+    ) -> Self {
         Self {
             host,
             distribution: host.distribution(),
@@ -105,6 +113,7 @@ impl<'h> Ground<'h> {
             groups: host.groups(),
             devices,
             memory,
+            may_open,
         }
     }
 
