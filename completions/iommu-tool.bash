@@ -411,7 +411,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__list)
-            opts="-v -q -h --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --tree --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -47,6 +47,7 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand list" -l color -d 
 always\t'Always'
 never\t'Never'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand list" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand list" -l tree -d 'Show which bridges the devices are below'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand list" -l json -d 'Print one JSON document on standard output instead of text'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand list" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand list" -s q -l quiet -d 'Say nothing on standard error but errors'

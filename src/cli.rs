@@ -104,6 +104,10 @@ pub struct ListArgs {
     /// Only the groups of these devices
     #[arg(value_name = "DEVICE")]
     pub devices: Vec<DeviceName>,
+
+    /// Show which bridges the devices are below
+    #[arg(long)]
+    pub tree: bool,
 }
 
 /// Arguments of `show`.

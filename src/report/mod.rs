@@ -12,6 +12,7 @@ mod list;
 mod progress;
 mod show;
 mod style;
+mod tree;
 
 pub use bench::BenchReport;
 pub use binding::{BindingReport, PlanReport};
@@ -23,6 +24,7 @@ pub use list::ListReport;
 pub use progress::Progress;
 pub use show::{OpenedDevice, OpenedInterrupts, OpenedRegion, ShowReport};
 pub use style::Style;
+pub use tree::{Placed, TreeReport};
 
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
