@@ -22,6 +22,16 @@ pub enum Source {
     TraceEvents,
 }
 
+/// What of an IOMMU belongs to a walk.
+fn name_and_kind<S: serde::Serializer>(
+    unit: &Option<IommuUnit>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    unit.as_ref()
+        .map(|unit| serde_json::json!({ "name": unit.name, "kind": unit.kind }))
+        .serialize(serializer)
+}
+
 /// How an IOVA of a device is translated.
 #[derive(Debug, Serialize)]
 pub struct WalkReport {
@@ -30,6 +40,7 @@ pub struct WalkReport {
     /// The address; `None` if only the ranges were asked for.
     pub iova: Option<Iova>,
     /// The IOMMU that the device is behind.
+    #[serde(serialize_with = "name_and_kind")]
     pub iommu: Option<IommuUnit>,
     /// The first step: from the device to its page table.
     pub lookup: Option<Lookup>,
