@@ -116,7 +116,7 @@ impl Host {
     /// The IOMMU that translates for a device; `None` if none does, or the driver does not say.
     #[must_use]
     pub fn iommu_unit(&self, bdf: Bdf) -> Option<IommuUnit> {
-        let link = std::fs::read_link(self.path(sysfs(bdf).join("iommu"))).ok()?;
+        let link = self.link(sysfs(bdf).join("iommu"))?;
         let name = link.file_name()?.to_string_lossy().into_owned();
         let mut unit = self.describe_unit(name);
         // virtio-iommu's unit is named after the PCI function that it is, so only the path tells.

@@ -24,13 +24,15 @@ pub enum Seen {
 pub struct Recording(Mutex<BTreeMap<PathBuf, Seen>>);
 
 impl Recording {
-    /// Notes what was seen at a path; what says more replaces what says less.
+    /// Notes what was seen at a path; what says more replaces what says less. A link whose content was read needs no mention of
+    /// its own: it lies on the way to the content.
     pub(super) fn add(&self, path: &Path, seen: Seen) {
         let mut all = self.lock();
         match (all.get_mut(path), seen) {
             (Some(Seen::Lines(known)), Seen::Lines(more)) => known.extend(more),
             (Some(Seen::File(known)), Seen::File(content)) if known.len() > content.len() => {}
             (Some(_), Seen::Present) => {}
+            (Some(Seen::File(_) | Seen::Lines(_) | Seen::Folder(_)), Seen::Link(_)) => {}
             (_, seen) => drop(all.insert(path.to_owned(), seen)),
         }
     }
@@ -68,6 +70,9 @@ mod tests {
         host.exists("/sys/value");
         host.attribute("/sys/none");
         host.link_name("/sys/link");
+        std::os::unix::fs::symlink("../sys", folder.path().join("sys/folder")).unwrap();
+        host.names("/sys/folder");
+        host.link("/sys/folder");
         host.names("/sys");
         for start in ["t", "o"] {
             host.pick_lines("/sys/list", 100, |line| {
@@ -81,9 +86,11 @@ mod tests {
         assert_eq!(at("/sys/value"), Some(Seen::File(b"7\n".to_vec())));
         assert_eq!(at("/sys/none"), None);
         assert_eq!(at("/sys/link"), Some(Seen::Link("../to".into())));
+        assert!(matches!(at("/sys/folder"), Some(Seen::Folder(_))));
         assert_eq!(
             at("/sys"),
             Some(Seen::Folder(vec![
+                "folder".into(),
                 "link".into(),
                 "list".into(),
                 "value".into()

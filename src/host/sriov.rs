@@ -49,9 +49,13 @@ impl Host {
             .map_while(|number| self.link_name(folder.join(format!("virtfn{number}"))))
             .filter_map(|name| name.parse().ok())
             .collect();
+        // The space is for as many as the hardware can have, even if the driver allows fewer. Where this user may not see how many
+        // those are, it helps that each region is a power of two.
+        let hardware_total = self.config_space(bdf).total_virtual_functions();
         let mut bars = self.vf_space(bdf);
         for bar in bars.iter_mut().flatten() {
-            bar.size /= u64::from(total);
+            let most = bar.size / u64::from(hardware_total.unwrap_or(total).max(1));
+            bar.size = most.checked_ilog2().map_or(0, |log2| 1 << log2);
         }
         Some(Sriov {
             total,
@@ -97,7 +101,7 @@ mod tests {
         };
         resource("0x0000004000000000 0x000000400001ffff 0x000000000014220c\n");
         for (name, text) in [
-            ("sriov_totalvfs", "8\n"),
+            ("sriov_totalvfs", "7\n"),
             ("sriov_offset", "128\n"),
             ("sriov_stride", "2\n"),
             ("sriov_vf_device", "10ca\n"),
@@ -111,7 +115,7 @@ mod tests {
         let sriov = host.sriov(pf_bdf).unwrap();
         assert_eq!(
             (sriov.total, sriov.functions.as_slice()),
-            (8, &[vf_bdf][..])
+            (7, &[vf_bdf][..])
         );
         assert_eq!((sriov.offset, sriov.stride), (Some(128), Some(2)));
         assert_eq!(

@@ -42,8 +42,10 @@ fn tables(ground: &Ground<'_>) -> Diagnosis {
     if ground.host.has_device_tree() {
         return Diagnosis::skip("this machine is described by a device tree, not by ACPI tables");
     }
-    let missing = ground.host.missing_iommu();
-    Diagnosis::fail(missing.reason, missing.remedy)
+    Diagnosis::fail(
+        "no ACPI table describes one (DMAR, IVRS, VIOT, IORT)",
+        ground.host.missing_iommu().remedy,
+    )
 }
 
 fn iommu(ground: &Ground<'_>) -> Diagnosis {
@@ -63,7 +65,7 @@ fn iommu(ground: &Ground<'_>) -> Diagnosis {
         Some(ParameterChange::Remove(word)) => ground.remove_parameter(word),
         None => missing.remedy,
     };
-    Diagnosis::fail(missing.reason, remedy)
+    Diagnosis::fail(format!("none is on: {}", missing.reason), remedy)
 }
 
 /// Parameters that open what should be closed: the start of the word, and what it does.

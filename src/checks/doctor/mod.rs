@@ -189,7 +189,10 @@ fn size(bytes: u64) -> String {
     ];
     match units.into_iter().find(|(unit, _)| bytes >= *unit) {
         Some((unit, name)) if bytes % unit == 0 => format!("{}{name}", bytes / unit),
-        Some((unit, name)) => format!("{:.1}{name}", bytes as f64 / unit as f64),
+        Some((unit, name)) => {
+            let number = format!("{:.1}", bytes as f64 / unit as f64);
+            format!("{}{name}", number.trim_end_matches(".0"))
+        }
         None => bytes.to_string(),
     }
 }

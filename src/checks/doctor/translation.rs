@@ -46,6 +46,9 @@ fn domains(ground: &Ground<'_>) -> Diagnosis {
 }
 
 fn address_width(ground: &Ground<'_>) -> Diagnosis {
+    if !ground.host.has_iommu() {
+        return Diagnosis::skip("there is no IOMMU");
+    }
     let units = ground.host.iommu_units().into_iter();
     let narrowest = units
         .map(|name| ground.host.describe_unit(name))

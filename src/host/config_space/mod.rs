@@ -164,6 +164,11 @@ impl ConfigSpace {
         (at + 8 <= self.bytes.len()).then_some(at..at + 8)
     }
 
+    /// The most virtual functions that the hardware can have (section 9.3.3.6); a driver may allow fewer.
+    pub(super) fn total_virtual_functions(&self) -> Option<u16> {
+        self.word(self.extended_capability(0x10)? + 0x0e)
+    }
+
     /// The address routing ID capability, by which a device has up to 256 functions (section 7.8.8).
     #[must_use]
     pub fn has_ari(&self) -> bool {

@@ -207,7 +207,7 @@ fn region(region: &Region) -> String {
         6 => "ROM".to_owned(),
         index => format!("{index}: {}", region.kind),
     };
-    let prefetchable = if region.prefetchable {
+    let prefetchable = if region.prefetchable && region.index < 6 {
         ", prefetchable"
     } else {
         ""
@@ -350,7 +350,7 @@ fn vfio(report: &ShowReport) -> Section {
         .collect();
     let holders = vfio.holders.iter().map(|process| {
         format!(
-            "{} (process {}) by {}",
+            "{} (process {}) through {}",
             process.command, process.pid, process.node
         )
     });
