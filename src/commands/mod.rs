@@ -7,6 +7,7 @@ mod failure;
 mod faults;
 mod interrupt;
 mod list;
+mod nearby;
 mod pages;
 mod target;
 mod test;

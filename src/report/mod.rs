@@ -15,7 +15,7 @@ pub use bench::BenchReport;
 pub use binding::{BindingReport, PlanReport};
 pub use checks::{CheckList, DeviceReport, Subject, TestReport, outcome_text};
 pub use error::ErrorReport;
-pub use faults::{FaultsReport, Followed, Unlogged};
+pub use faults::{FaultsReport, Followed, Nearby, Place, PlacedFault, Unlogged};
 pub use list::ListReport;
 pub use progress::Progress;
 pub use style::Style;

@@ -17,6 +17,7 @@ fn vtd_shows_faults_and_tables() {
         &[
             "faults",
             "--json faults --device 00:03.0",
+            "faults --nearby",
             "faults --device nvme9",
             "walk 00:01.0 0xffffe123",
             "walk 00:01.0 0xffffe123 --bits",
