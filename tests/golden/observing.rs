@@ -24,6 +24,7 @@ fn vtd_shows_faults_and_tables() {
             "--json walk 00:01.0 0xffffe123",
             "walk 00:01.0 0xfffd0000",
             "walk 00:01.0 0xfee00000",
+            "walk 00:01.0 0x10000ffffe123",
             "walk 00:01.0 --all",
             "--json walk 00:01.0 --all",
             "walk 00:03.0 0x1000",

@@ -105,7 +105,9 @@ fn check_memory(args: &WalkArgs, size: Size, host: &Host) -> Result<(), Failure>
         (_, Some(available)) if needed > available => Err(Failure::new(
             ExitClass::Usage,
             format!(
-                "this needs {needed} bytes of memory, and {available} are available: give a smaller --map"
+                "this needs {} MiB of memory, and {} MiB are available: give a smaller --map",
+                needed.div_ceil(1 << 20),
+                available >> 20
             ),
         )),
         _ => Ok(()),

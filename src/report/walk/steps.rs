@@ -61,6 +61,13 @@ impl WalkReport {
         });
         let lines = walk.entries.iter().map(Line::from).chain(offset);
         self.write_lines(out, style, lines)?;
+        if walk.entries.is_empty() {
+            let bits = walk.address_bits;
+            writeln!(
+                out,
+                "   Nowhere: the table translates addresses of {bits} bits."
+            )?;
+        }
         match self.physical_address {
             Some(physical) => {
                 let answer = format!("= physical address {physical}");
