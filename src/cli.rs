@@ -80,6 +80,12 @@ pub enum ColorChoice {
 pub enum Command {
     /// Show IOMMU groups, their devices and drivers, and what keeps a group from being assigned
     List(ListArgs),
+    /// Show everything about one device: group, isolation, regions, interrupts, resets, SR-IOV, what the IOMMU allows
+    Show(ShowArgs),
+    /// Check whether this host, and the devices named, are ready for VFIO, and say what to do about it
+    Doctor(DoctorArgs),
+    /// Write what list, show and doctor read of this host to a folder, to send with a bug report
+    Capture(CaptureArgs),
     /// Hand a device to VFIO, and remember the driver it had
     Bind(BindArgs),
     /// Give a device back to the driver it had before bind
@@ -102,6 +108,63 @@ pub struct ListArgs {
     /// Only the groups of these devices
     #[arg(value_name = "DEVICE")]
     pub devices: Vec<DeviceName>,
+
+    /// Show which bridges the devices are below
+    #[arg(long)]
+    pub tree: bool,
+}
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Capabilities are visible to root only. A device that is bound to VFIO, and that no one has open, is opened for a \
+                  moment to see what the kernel allows; --no-open leaves it alone."
+)]
+pub struct ShowArgs {
+    /// The device to show
+    #[arg(value_name = "DEVICE")]
+    pub device: DeviceName,
+
+    /// Do not open the device
+    #[arg(long)]
+    pub no_open: bool,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Looks only, with one exception: a device that is bound to VFIO, and that no one has open, is opened, attached, mapped for \
+                  and closed; --no-open leaves it alone. Exit status 1 if a check fails; warnings and skipped checks are no failures, unless --strict."
+)]
+pub struct DoctorArgs {
+    /// Devices to check too
+    #[arg(value_name = "DEVICE")]
+    pub devices: Vec<DeviceName>,
+
+    /// How much memory is to be mapped for devices, as 24G: will it fit, in which pages, in how many mappings?
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Size>,
+
+    /// Count warnings as failures
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Do not open any device
+    #[arg(long)]
+    pub no_open: bool,
+}
+
+/// Arguments of `capture`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Any command that only looks runs on the folder: iommu-tool --sysroot DIR list. Run capture as root, or the capabilities of \
+                  devices are missing. Left out: serial numbers, MAC and IP addresses, kernel parameters that do not concern IOMMUs, \
+                  processes that do not hold a device. Look through the folder before you send it."
+)]
+pub struct CaptureArgs {
+    /// The folder to write; it must be new or empty
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
 }
 
 /// Arguments of `bind`.

@@ -2,6 +2,7 @@
 //!
 //! What a device says about its own DMA is never believed: blocked transfers are reported as good by some devices.
 
+pub mod doctor;
 mod isolation;
 mod lane;
 mod loopback;

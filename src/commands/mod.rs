@@ -2,13 +2,16 @@
 
 mod bench;
 mod bind;
+mod capture;
 mod completions;
+mod doctor;
 mod failure;
 mod faults;
 mod interrupt;
 mod list;
 mod nearby;
 mod pages;
+mod show;
 mod target;
 mod test;
 mod unbind;
@@ -39,6 +42,9 @@ pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
         Command::List(args) => list::run(args, context),
         Command::Walk(args) => walk::run(args, context),
         Command::Faults(args) => faults::run(args, context),
+        Command::Show(args) => show::run(args, context),
+        Command::Doctor(args) => doctor::run(args, context),
+        Command::Capture(args) => capture::run(args, context),
         Command::Bind(args) => bind::run(args, context),
         Command::Unbind(args) => unbind::run(args, context),
         Command::Test(args) => test::run(args, context),

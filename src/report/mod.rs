@@ -2,23 +2,32 @@
 
 mod bench;
 mod binding;
+mod capture;
 mod checks;
+mod doctor;
 mod duration;
 mod error;
 mod faults;
+mod group;
 mod list;
 mod progress;
+mod show;
 mod style;
+mod tree;
 mod walk;
 
 pub use bench::BenchReport;
 pub use binding::{BindingReport, PlanReport};
+pub use capture::CaptureReport;
 pub use checks::{CheckList, DeviceReport, Subject, TestReport, outcome_text};
+pub use doctor::DoctorReport;
 pub use error::ErrorReport;
 pub use faults::{FaultsReport, Followed, Nearby, Place, PlacedFault, Unlogged};
 pub use list::ListReport;
 pub use progress::Progress;
+pub use show::{OpenedDevice, OpenedInterrupts, OpenedRegion, ShowReport};
 pub use style::Style;
+pub use tree::{Placed, TreeReport};
 pub use walk::{CpuPiece, CpuView, Missing, PhysicalAddress, Source, WalkReport};
 
 use serde::Serialize;

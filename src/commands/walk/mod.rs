@@ -33,12 +33,9 @@ pub fn run(args: &WalkArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let Sight { mut report, leaves } = look(host, &question, &unit, None, None);
     if report.lookup.is_none() && report.source.is_none() {
         let why = report.missing.lookup.unwrap_or_default();
-        let kind = unit
-            .kind
-            .map_or("the IOMMU".to_owned(), |kind| kind.to_string());
         let message = format!(
-            "cannot see how {kind} ({}) translates: {why}. 'iommu-tool walk {} IOVA --map 4K' shows a mapping of its own by trace events, on any kernel that has them",
-            unit.name, device.bdf
+            "cannot see how {} ({}) translates: {why}. 'iommu-tool walk {} IOVA --map 4K' shows a mapping of its own by trace events, on any kernel that has them",
+            unit.kind, unit.name, device.bdf
         );
         return Err(Failure::new(ExitClass::NoVerdict, message).into());
     }

@@ -14,22 +14,8 @@ use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Host, KernelRecord};
+use super::{Host, IommuKind, KernelRecord};
 use crate::types::{Bdf, Iova};
-
-/// The kinds of IOMMU whose faults are understood.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum IommuKind {
-    /// Intel VT-d.
-    Vtd,
-    /// AMD-Vi.
-    AmdVi,
-    /// Arm SMMUv3.
-    SmmuV3,
-    /// virtio-iommu.
-    Virtio,
-}
 
 /// What the device tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -212,17 +198,6 @@ impl Fault {
 fn by_requester_id(id: u32) -> Option<Bdf> {
     let [.., bus, devfn] = id.to_be_bytes();
     Bdf::new(id >> 16, bus, devfn >> 3, devfn & 7)
-}
-
-impl fmt::Display for IommuKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Vtd => "VT-d",
-            Self::AmdVi => "AMD-Vi",
-            Self::SmmuV3 => "SMMUv3",
-            Self::Virtio => "virtio-iommu",
-        })
-    }
 }
 
 impl fmt::Display for Access {

@@ -16,9 +16,8 @@ pub use trace::{TraceRecorder, TracedPiece};
 use nix::errno::Errno;
 use serde::Serialize;
 
-use super::pci::sysfs;
-use super::{Host, IommuKind};
-use crate::types::{Bdf, Iova};
+use super::{Host, IommuKind, IommuUnit};
+use crate::types::Bdf;
 
 /// A structure in memory that the IOMMU reads on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -104,15 +103,6 @@ pub struct Lookup {
     pub attachment: Attachment,
 }
 
-/// The IOMMU that a device is behind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct IommuUnit {
-    /// Its name in sysfs: `dmar0`, `ivhd0`.
-    pub name: String,
-    /// Its kind, if it is a known one.
-    pub kind: Option<IommuKind>,
-}
-
 /// Why the kernel does not show something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotShown {
@@ -152,32 +142,14 @@ pub enum NotShown {
 }
 
 impl Host {
-    /// The IOMMU that a device is behind; `None` if sysfs names none.
-    #[must_use]
-    pub fn iommu_unit(&self, bdf: Bdf) -> Option<IommuUnit> {
-        let link = std::fs::read_link(self.path(sysfs(bdf).join("iommu"))).ok()?;
-        let name = link.file_name()?.to_string_lossy().into_owned();
-        let is_virtio = link
-            .iter()
-            .any(|part| part.to_string_lossy().starts_with("virtio"));
-        let kind = match name.as_str() {
-            _ if is_virtio => Some(IommuKind::Virtio),
-            name if name.starts_with("dmar") => Some(IommuKind::Vtd),
-            name if name.starts_with("ivhd") => Some(IommuKind::AmdVi),
-            name if name.starts_with("smmu3") => Some(IommuKind::SmmuV3),
-            _ => None,
-        };
-        Some(IommuUnit { name, kind })
-    }
-
     /// The first step: which page table the IOMMU uses for a device.
     ///
     /// # Errors
     /// The kernel does not show it.
     pub fn lookup(&self, bdf: Bdf, unit: &IommuUnit) -> Result<Lookup, NotShown> {
         match unit.kind {
-            Some(IommuKind::Vtd) => self.vtd_lookup(bdf, &unit.name),
-            Some(IommuKind::AmdVi) => self.amd_lookup(bdf),
+            IommuKind::Vtd => self.vtd_lookup(bdf, &unit.name),
+            IommuKind::AmdVi => self.amd_lookup(bdf),
             _ => Err(no_source(unit)),
         }
     }
@@ -195,29 +167,22 @@ impl Host {
         visit: &mut dyn FnMut(Path),
     ) -> Result<(), NotShown> {
         match unit.kind {
-            Some(IommuKind::Vtd) => self.vtd_visit(bdf, visit),
+            IommuKind::Vtd => self.vtd_visit(bdf, visit),
             _ => Err(no_source(unit)),
         }
     }
 }
 
-impl IommuUnit {
-    /// Whether a write to this address is an interrupt, which no page table translates (VT-d 3.14; AMD 48882, section 2.1.4).
-    #[must_use]
-    pub fn sends_interrupts(&self, iova: Iova) -> bool {
-        let is_x86 = matches!(self.kind, Some(IommuKind::Vtd | IommuKind::AmdVi));
-        is_x86 && (0xfee0_0000..=0xfeef_ffff).contains(&iova.0)
-    }
-}
-
 fn no_source(unit: &IommuUnit) -> NotShown {
     NotShown::NoSource(match unit.kind {
-        Some(IommuKind::Virtio) => {
+        IommuKind::Virtio => {
             "virtio-iommu has no tables here: the hypervisor keeps the mappings, and does not show them"
         }
-        Some(IommuKind::AmdVi) => "no kernel shows the page tables of AMD-Vi",
-        Some(IommuKind::SmmuV3) => "no kernel shows the tables of an SMMU",
-        Some(IommuKind::Vtd) | None => "no kernel shows the tables of this kind of IOMMU",
+        IommuKind::AmdVi => "no kernel shows the page tables of AMD-Vi",
+        IommuKind::SmmuV3 => "no kernel shows the tables of an SMMU",
+        IommuKind::Vtd | IommuKind::Smmu | IommuKind::Other => {
+            "no kernel shows the tables of this kind of IOMMU"
+        }
     })
 }
 

@@ -25,6 +25,16 @@ pub enum Source {
     TraceEvents,
 }
 
+/// What of an IOMMU belongs to a walk.
+fn name_and_kind<S: serde::Serializer>(
+    unit: &Option<IommuUnit>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    unit.as_ref()
+        .map(|unit| serde_json::json!({ "name": unit.name, "kind": unit.kind }))
+        .serialize(serializer)
+}
+
 /// How an IOVA of a device is translated.
 #[derive(Debug, Serialize)]
 pub struct WalkReport {
@@ -33,6 +43,7 @@ pub struct WalkReport {
     /// The address; `None` if only the ranges were asked for.
     pub iova: Option<Iova>,
     /// The IOMMU that the device is behind.
+    #[serde(serialize_with = "name_and_kind")]
     pub iommu: Option<IommuUnit>,
     /// The first step: from the device to its page table.
     pub lookup: Option<Lookup>,
