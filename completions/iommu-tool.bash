@@ -269,7 +269,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__faults)
-            opts="-f -d -v -q -h --follow --device --json --verbose --quiet --color --sysroot --help"
+            opts="-f -d -v -q -h --follow --nearby --device --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -357,6 +357,10 @@ pub struct FaultsArgs {
     #[arg(short, long)]
     pub follow: bool,
 
+    /// Say what is mapped next to each address now, where the kernel shows page tables (VT-d's, in debugfs)
+    #[arg(long)]
+    pub nearby: bool,
+
     /// Only the faults of this device
     #[arg(short, long, value_name = "DEVICE")]
     pub device: Option<DeviceName>,

@@ -4,11 +4,12 @@ use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::nearby::Surroundings;
 use super::{Context, Failure};
 use crate::binding;
 use crate::cli::FaultsArgs;
 use crate::host::{Fault, FaultReader, Host, IommuKind, KernelLog, LogEvent};
-use crate::report::{FaultsReport, Followed, Unlogged};
+use crate::report::{FaultsReport, Followed, PlacedFault, Unlogged};
 use crate::types::{Bdf, ExitClass};
 
 /// How long the log must be quiet before the interrupts are compared with it: their messages come a little later.
@@ -34,14 +35,15 @@ pub fn run(args: &FaultsArgs, context: &Context) -> anyhow::Result<ExitClass> {
         )
     })?;
     if !args.follow {
-        context.output.emit(&report(host, log, device)?)?;
+        let report = report(host, log, device, args.nearby)?;
+        context.output.emit(&report)?;
         return Ok(ExitClass::Done);
     }
     if !host.is_live() {
         let message = "there is nothing to follow on a captured host: leave out --follow";
         return Err(Failure::new(ExitClass::Usage, message).into());
     }
-    follow(host, log, device, context)
+    follow(host, log, device, args.nearby, context)
 }
 
 /// Counts the faults in the log, of all devices, to compare them with the interrupts.
@@ -75,7 +77,13 @@ fn is_wanted(fault: &Fault, device: Option<Bdf>) -> bool {
     device.is_none_or(|device| fault.device == Some(device))
 }
 
-fn report(host: &Host, mut log: KernelLog, device: Option<Bdf>) -> anyhow::Result<FaultsReport> {
+fn report(
+    host: &Host,
+    mut log: KernelLog,
+    device: Option<Bdf>,
+    nearby: bool,
+) -> anyhow::Result<FaultsReport> {
+    let mut surroundings = nearby.then(|| Surroundings::new(host));
     let records = log.new_records().context("cannot read the kernel's log")?;
     let mut reader = FaultReader::default();
     let mut events: Vec<LogEvent> = records.iter().filter_map(|r| reader.read(r)).collect();
@@ -98,7 +106,8 @@ fn report(host: &Host, mut log: KernelLog, device: Option<Bdf>) -> anyhow::Resul
             LogEvent::Fault(mut fault) => {
                 fault.locate(host);
                 if is_wanted(&fault, device) {
-                    report.faults.push(fault);
+                    let nearby = surroundings.as_mut().and_then(|near| near.of(&fault));
+                    report.faults.push(PlacedFault { fault, nearby });
                 }
             }
             LogEvent::Suppressed(suppressed) => report.suppressed.push(suppressed),
@@ -118,6 +127,7 @@ fn follow(
     host: &Host,
     mut log: KernelLog,
     device: Option<Bdf>,
+    nearby: bool,
     context: &Context,
 ) -> anyhow::Result<ExitClass> {
     let output = context.output;
@@ -129,7 +139,9 @@ fn follow(
                 if !is_wanted(&fault, device) {
                     return Ok(());
                 }
-                Followed::Fault(fault)
+                // While a fault is fresh, what it hit is still there.
+                let nearby = nearby.then(|| Surroundings::new(host).of(&fault)).flatten();
+                Followed::Fault(PlacedFault { fault, nearby })
             }
             LogEvent::Suppressed(suppressed) => Followed::Suppressed(suppressed),
             LogEvent::Overflow(overflow) => Followed::Overflow(overflow),

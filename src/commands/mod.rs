@@ -9,6 +9,7 @@ mod failure;
 mod faults;
 mod interrupt;
 mod list;
+mod nearby;
 mod pages;
 mod show;
 mod target;

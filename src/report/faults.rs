@@ -1,12 +1,13 @@
 //! Faults: what devices tried and an IOMMU blocked.
 
 use serde::Serialize;
+use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use super::{Report, Style};
 use crate::host::{Fault, FaultInterrupts, IommuKind, Overflow, Suppressed};
-use crate::types::Bdf;
+use crate::types::{Bdf, IovaRange};
 
 /// Faults that IOMMUs told of by interrupts, and the log does not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,13 +36,61 @@ impl Unlogged {
     }
 }
 
+/// A fault, and what is mapped next to its address now.
+#[derive(Debug, Serialize)]
+pub struct PlacedFault {
+    /// The fault.
+    #[serde(flatten)]
+    pub fault: Fault,
+    /// What is mapped there, if it was asked for and the kernel shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearby: Option<Nearby>,
+}
+
+/// The mapping of a device that is nearest to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Nearby {
+    /// Nothing at all is mapped for the device.
+    Nothing,
+    /// This is.
+    Mapped {
+        /// The IOVAs without a gap.
+        range: IovaRange,
+        /// Whether the device may read them.
+        readable: bool,
+        /// Whether the device may write them.
+        writable: bool,
+        /// Where the address is.
+        place: Place,
+    },
+}
+
+/// Where an address is, as seen from a mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Place {
+    /// In it.
+    Inside,
+    /// Past its end; the first address there is 0 bytes past it.
+    Past {
+        /// How far.
+        bytes: u64,
+    },
+    /// Before its beginning.
+    Before {
+        /// How far.
+        bytes: u64,
+    },
+}
+
 /// The faults in the kernel's log.
 #[derive(Debug, Serialize)]
 pub struct FaultsReport {
     /// Faults of this device only.
     pub device: Option<Bdf>,
     /// The faults, oldest first.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<PlacedFault>,
     /// What the kernel left out of the log.
     pub suppressed: Vec<Suppressed>,
     /// When IOMMUs lost faults.
@@ -59,7 +108,11 @@ impl Report for FaultsReport {
 
     fn text(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
         let mut rows: Vec<(Duration, &dyn Row)> = Vec::new();
-        rows.extend(self.faults.iter().map(|row| (row.time, row as &dyn Row)));
+        rows.extend(
+            self.faults
+                .iter()
+                .map(|row| (row.fault.time, row as &dyn Row)),
+        );
         rows.extend(
             self.suppressed
                 .iter()
@@ -99,7 +152,7 @@ impl Report for FaultsReport {
 #[serde(untagged)]
 pub enum Followed {
     /// A fault.
-    Fault(Fault),
+    Fault(PlacedFault),
     /// Messages that the kernel left out.
     Suppressed(Suppressed),
     /// An IOMMU lost faults.
@@ -188,6 +241,46 @@ impl Row for Fault {
             (Some(_), Some(requester)) => writeln!(out, " ({requester})"),
             _ => writeln!(out),
         }
+    }
+}
+
+impl Row for PlacedFault {
+    fn write(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
+        self.fault.write(out, style)?;
+        match self.nearby {
+            Some(nearby) => {
+                let text = format!("{:>15}{nearby}", "");
+                writeln!(out, "{}", style.faint(&text))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Nearby {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Mapped {
+            range,
+            readable,
+            writable,
+            place,
+        } = self
+        else {
+            return f.write_str("nothing is mapped for the device now");
+        };
+        match place {
+            Place::Inside => f.write_str("inside")?,
+            Place::Past { bytes: 0 } => f.write_str("just past the end of")?,
+            Place::Past { bytes } => write!(f, "{bytes:#x} bytes past the end of")?,
+            Place::Before { bytes } => write!(f, "{bytes:#x} bytes before")?,
+        }
+        let access = match (readable, writable) {
+            (true, true) => "read and write",
+            (true, false) => "read only",
+            (false, true) => "write only",
+            (false, false) => "no access",
+        };
+        write!(f, " {range}, which is mapped now ({access})")
     }
 }
 

@@ -22,7 +22,7 @@ pub use capture::CaptureReport;
 pub use checks::{CheckList, DeviceReport, Subject, TestReport, outcome_text};
 pub use doctor::DoctorReport;
 pub use error::ErrorReport;
-pub use faults::{FaultsReport, Followed, Unlogged};
+pub use faults::{FaultsReport, Followed, Nearby, Place, PlacedFault, Unlogged};
 pub use list::ListReport;
 pub use progress::Progress;
 pub use show::{OpenedDevice, OpenedInterrupts, OpenedRegion, ShowReport};

@@ -34,8 +34,8 @@ pub fn run(args: &WalkArgs, context: &Context) -> anyhow::Result<ExitClass> {
     if report.lookup.is_none() && report.source.is_none() {
         let why = report.missing.lookup.unwrap_or_default();
         let message = format!(
-            "cannot see how {} translates: {why}. What was mapped before cannot be learned then; 'iommu-tool walk {} IOVA --map 4K' shows a mapping of its own, by trace events",
-            unit.name, device.bdf
+            "cannot see how {} ({}) translates: {why}. 'iommu-tool walk {} IOVA --map 4K' shows a mapping of its own by trace events, on any kernel that has them",
+            unit.kind, unit.name, device.bdf
         );
         return Err(Failure::new(ExitClass::NoVerdict, message).into());
     }

@@ -28,6 +28,8 @@ pub fn run(args: &WalkArgs, context: &Context) -> anyhow::Result<ExitClass> {
         return Err(Failure::new(ExitClass::Usage, message).into());
     };
     let target = target_of(host, &args.device)?;
+    check_memory(args, size, host)?;
+    let kind = page_kind(args.pages);
     // A signal ends the work in order, so that no trace instance is left behind.
     let interrupt = Interrupt::keep()?;
     let choice = iommu::choose(args.backend, &target.node)?;
@@ -49,16 +51,16 @@ pub fn run(args: &WalkArgs, context: &Context) -> anyhow::Result<ExitClass> {
             bits: args.bits,
         },
         space,
-        first: first_address(iova, page_kind(args.pages))?,
+        first: Iova(iova.0 & !(page_size(kind)? - 1)),
     };
     // Before debugfs is known to be silent: what is not recorded while it happens cannot be learned later.
     let recorder = TraceRecorder::start(host);
-    let first = Memory::allocate(size, page_kind(args.pages), args.scatter)?;
+    let first = Memory::allocate(size, kind, args.scatter)?;
     let mut report = scene.show(&first, recorder.as_ref().ok())?;
     let mut class = class_of(&report);
     if args.remap && !interrupt.came() {
         // While the first memory lives, the second is made of other pages.
-        let second = Memory::allocate(size, page_kind(args.pages), args.scatter)?;
+        let second = Memory::allocate(size, kind, args.scatter)?;
         let again = scene.show(&second, recorder.as_ref().ok())?;
         class = worse(class, class_of(&again));
         if report.physical_address.is_some() && report.physical_address == again.physical_address {
@@ -81,11 +83,35 @@ fn worse(one: ExitClass, other: ExitClass) -> ExitClass {
         .unwrap_or(ExitClass::Done)
 }
 
-/// The beginning of the page, of the kind that is mapped, that holds the IOVA.
-fn first_address(iova: Iova, kind: PageKind) -> Result<Iova, IommuError> {
-    // The smallest memory of this kind is one page.
-    let page = DmaBuffer::allocate(const { Size::new(1).unwrap() }, kind)?.size() as u64;
-    Ok(Iova(iova.0 & !(page - 1)))
+/// The size in bytes of a page of this kind.
+fn page_size(kind: PageKind) -> Result<u64, IommuError> {
+    match kind {
+        PageKind::Huge(size) => Ok(size.bytes()),
+        // The smallest memory of this kind is one page.
+        _ => Ok(DmaBuffer::allocate(const { Size::new(1).unwrap() }, kind)?.size() as u64),
+    }
+}
+
+/// Memory that is not there would be taken from other processes, by force in the end.
+fn check_memory(args: &WalkArgs, size: Size, host: &Host) -> Result<(), Failure> {
+    let factor = [args.scatter, args.remap]
+        .into_iter()
+        .filter(|more| *more)
+        .fold(1, |factor: u64, _| factor * 2);
+    let needed = size.bytes().saturating_mul(factor);
+    match (page_kind(args.pages), host.available_memory()) {
+        // The kernel keeps those apart, and says itself when there are too few.
+        (PageKind::Huge(_), _) => Ok(()),
+        (_, Some(available)) if needed > available => Err(Failure::new(
+            ExitClass::Usage,
+            format!(
+                "this needs {} MiB of memory, and {} MiB are available: give a smaller --map",
+                needed.div_ceil(1 << 20),
+                available >> 20
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Memory to be mapped, and in which parts.
@@ -108,7 +134,7 @@ impl Memory {
                 part,
             });
         }
-        let page = DmaBuffer::allocate(const { Size::new(1).unwrap() }, kind)?.size();
+        let page = page_size(kind)? as usize;
         let count = size.bytes().div_ceil(page as u64);
         let twice = count
             .checked_mul(2 * page as u64)

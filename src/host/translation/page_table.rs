@@ -46,6 +46,8 @@ pub struct Neighbours {
 /// How an IOVA is translated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TableWalk {
+    /// How many bits of an IOVA the table translates; it has nothing for larger ones.
+    pub address_bits: u32,
     /// The entries on the way, down to the first that is not present, or the leaf.
     pub entries: Vec<Entry>,
     /// The page that it leads to.
@@ -146,7 +148,10 @@ impl Walker {
     pub fn finish(self) -> TableWalk {
         let mut entries = Vec::new();
         let mut table = self.root;
-        for level in (1..=self.levels).rev() {
+        // At most 12 + 9 * 5.
+        let address_bits = 12 + 9 * self.levels as u32;
+        let is_beyond = self.iova.0 >> address_bits != 0;
+        for level in (1..=self.levels).rev().filter(|_| !is_beyond) {
             let value = self.found[level - 1];
             entries.push(paging_entry(level, self.iova, table, value, self.stage));
             let is_leaf = self.leaf.is_some_and(|leaf| leaf.size == size_at(level));
@@ -156,6 +161,7 @@ impl Walker {
             table = value & ADDRESS;
         }
         TableWalk {
+            address_bits,
             entries,
             leaf: self.leaf,
             neighbours: match self.leaf {
@@ -326,6 +332,8 @@ mod tests {
         assert_eq!(found.neighbours.after.unwrap().iova, Iova(0x40_0000));
         let far = walk(1 << 40);
         assert_eq!(far.entries.len(), 1);
+        // The lower 48 bits alone would lead to a page.
+        assert_eq!(walk(1 << 48 | 0x1000).entries, []);
         assert_eq!(far.neighbours.after, None);
     }
 
