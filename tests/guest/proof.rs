@@ -101,21 +101,35 @@ const ENGINES: &[Engine] = &[
     },
 ];
 
+impl Engine {
+    /// Makes the devices ready and binds them; returns their addresses.
+    fn bind(&self, guest: &mut Guest) -> Result<String, Failed> {
+        let devices = run(guest, self.prepare, 0)?.stdout;
+        let bind = format!("iommu-tool bind --json {}", devices.trim());
+        let bound = run_json(guest, &bind, 0)?;
+        let addresses: Vec<&str> = bound["devices"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|device| device["bdf"].as_str())
+            .collect();
+        Ok(addresses.join(" "))
+    }
+
+    /// Gives the devices back.
+    fn unbind(&self, guest: &mut Guest, addresses: &str) -> Result<(), Failed> {
+        run(guest, &format!("iommu-tool unbind {addresses}"), 0)?;
+        run(guest, self.afterwards, 0)?;
+        expect_clean_kernel(guest)
+    }
+}
+
 fn meets(guest: &mut Guest, row: &Requirement) -> Result<(), Failed> {
     let engine = ENGINES
         .iter()
         .find(|engine| engine.name == row.engine)
         .ok_or_else(|| format!("no devices are known for {row:?}"))?;
-    let devices = run(guest, engine.prepare, 0)?.stdout;
-    let devices = devices.trim();
-    let bound = run_json(guest, &format!("iommu-tool bind --json {devices}"), 0)?;
-    let addresses: Vec<&str> = bound["devices"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|device| device["bdf"].as_str())
-        .collect();
-    let addresses = addresses.join(" ");
+    let addresses = engine.bind(guest)?;
     let report = run_json(
         guest,
         &format!(
@@ -133,23 +147,23 @@ fn meets(guest: &mut Guest, row: &Requirement) -> Result<(), Failed> {
         )
         .into());
     }
-    run(guest, &format!("iommu-tool unbind {addresses}"), 0)?;
-    run(guest, engine.afterwards, 0)?;
-    expect_clean_kernel(guest)
+    engine.unbind(guest, &addresses)
 }
 
 fn tells_what_is_not_translated(guest: &mut Guest) -> Result<(), Failed> {
-    run(guest, &format!("iommu-tool bind {EDU}"), 0)?;
-    for backend in ["type1", "iommufd"] {
-        let output = run(
-            guest,
-            &format!("iommu-tool test --backend {backend} {EDU}"),
-            1,
-        )?;
-        expect_words("the verdict", &output.stdout, &["FAIL", "NOT TRANSLATED"])?;
+    for engine in ENGINES {
+        let addresses = engine.bind(guest)?;
+        for backend in ["type1", "iommufd"] {
+            let output = run(
+                guest,
+                &format!("iommu-tool test --backend {backend} {addresses}"),
+                1,
+            )?;
+            expect_words("the verdict", &output.stdout, &["FAIL", "NOT TRANSLATED"])?;
+        }
+        engine.unbind(guest, &addresses)?;
     }
-    run(guest, &format!("iommu-tool unbind {EDU}"), 0)?;
-    expect_clean_kernel(guest)
+    Ok(())
 }
 
 /// SIGINT in the middle: exit 1, bus mastering off, nothing pinned, and the next run passes.
