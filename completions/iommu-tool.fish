@@ -38,6 +38,8 @@ complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "bind" -d 'Han
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "unbind" -d 'Give a device back to the driver it had before bind'
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "test" -d 'Prove by DMA that a device reaches the memory mapped for it, and nothing else'
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "bench" -d 'Measure how long mapping and unmapping memory takes'
+complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "walk" -d 'Show how the IOMMU translates an address of a device, step by step'
+complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "faults" -d 'Show what devices tried and an IOMMU blocked'
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "completions" -d 'Print the completion script for a shell'
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand list" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -98,6 +100,38 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l json -d 
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l map -d 'Map this much fresh memory at the page of IOVA first, and unmap it afterwards' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l pages -d 'The kind of pages the mapped memory is made of' -r -f -a "4k\t'Pages of 4 KiB'
+thp\t'Transparent huge pages'
+2m\t'Explicit huge pages of 2 MiB (vm.nr_hugepages)'
+1g\t'Explicit huge pages of 1 GiB'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l backend -d 'The kernel interface to map with' -r -f -a "auto\t'iommufd where it works for the device, else type1'
+type1\t'Only type1'
+iommufd\t'Only iommufd'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l pid -d 'Compare with what this process has at --va' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l va -d 'A virtual address of the process, in hexadecimal' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l all -d 'Print all ranges that are mapped, with their page sizes'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l bits -d 'Explain each bit of each entry'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l scatter -d 'Map pages that do not follow each other in memory, each by itself'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l remap -d 'Then map other memory at the same IOVA, and show how the translation changes'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l json -d 'Print one JSON document on standard output instead of text'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -s q -l quiet -d 'Say nothing on standard error but errors'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand faults" -s d -l device -d 'Only the faults of this device' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand faults" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand faults" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand faults" -s f -l follow -d 'Go on, and print each fault as it comes; with --json one document a line'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand faults" -l json -d 'Print one JSON document on standard output instead of text'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand faults" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand faults" -s q -l quiet -d 'Say nothing on standard error but errors'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand faults" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand completions" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -106,10 +140,12 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand completions" -l js
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand completions" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand completions" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list bind unbind test bench completions help" -f -a "list" -d 'Show IOMMU groups, their devices and drivers, and what keeps a group from being assigned'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list bind unbind test bench completions help" -f -a "bind" -d 'Hand a device to VFIO, and remember the driver it had'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list bind unbind test bench completions help" -f -a "unbind" -d 'Give a device back to the driver it had before bind'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list bind unbind test bench completions help" -f -a "test" -d 'Prove by DMA that a device reaches the memory mapped for it, and nothing else'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list bind unbind test bench completions help" -f -a "bench" -d 'Measure how long mapping and unmapping memory takes'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list bind unbind test bench completions help" -f -a "completions" -d 'Print the completion script for a shell'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list bind unbind test bench completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list bind unbind test bench walk faults completions help" -f -a "list" -d 'Show IOMMU groups, their devices and drivers, and what keeps a group from being assigned'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list bind unbind test bench walk faults completions help" -f -a "bind" -d 'Hand a device to VFIO, and remember the driver it had'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list bind unbind test bench walk faults completions help" -f -a "unbind" -d 'Give a device back to the driver it had before bind'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list bind unbind test bench walk faults completions help" -f -a "test" -d 'Prove by DMA that a device reaches the memory mapped for it, and nothing else'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list bind unbind test bench walk faults completions help" -f -a "bench" -d 'Measure how long mapping and unmapping memory takes'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list bind unbind test bench walk faults completions help" -f -a "walk" -d 'Show how the IOMMU translates an address of a device, step by step'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list bind unbind test bench walk faults completions help" -f -a "faults" -d 'Show what devices tried and an IOMMU blocked'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list bind unbind test bench walk faults completions help" -f -a "completions" -d 'Print the completion script for a shell'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list bind unbind test bench walk faults completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

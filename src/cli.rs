@@ -88,6 +88,10 @@ pub enum Command {
     Test(TestArgs),
     /// Measure how long mapping and unmapping memory takes
     Bench(BenchArgs),
+    /// Show how the IOMMU translates an address of a device, step by step
+    Walk(WalkArgs),
+    /// Show what devices tried and an IOMMU blocked
+    Faults(FaultsArgs),
     /// Print the completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -221,6 +225,78 @@ pub enum PagesChoice {
     /// Explicit huge pages of 1 GiB
     #[value(name = "1g")]
     Huge1G,
+}
+
+/// Arguments of `walk`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "First the tables that lead from the device to its page table, then the page table level by level. Kernels \
+                  with CONFIG_INTEL_IOMMU_DEBUGFS show all of it for VT-d; others show less, and the output says what. \
+                  With --map the device must be bound to vfio-pci (iommu-tool bind) and free: memory is mapped, shown from \
+                  the IOMMU's and from the CPU's side, and unmapped; trace events tell of it on any kernel that has them. \
+                  Exit status 1: nothing is mapped there."
+)]
+pub struct WalkArgs {
+    /// The device
+    #[arg(value_name = "DEVICE")]
+    pub device: DeviceName,
+
+    /// The address, as the device puts it on the bus
+    #[arg(value_name = "IOVA", required_unless_present = "all")]
+    pub iova: Option<Iova>,
+
+    /// Print all ranges that are mapped, with their page sizes
+    #[arg(long)]
+    pub all: bool,
+
+    /// Explain each bit of each entry
+    #[arg(long)]
+    pub bits: bool,
+
+    /// Map this much fresh memory at the page of IOVA first, and unmap it afterwards
+    #[arg(long, value_name = "SIZE", requires = "iova")]
+    pub map: Option<Size>,
+
+    /// The kind of pages the mapped memory is made of
+    #[arg(long, value_name = "KIND", default_value = "4k", requires = "map")]
+    pub pages: PagesChoice,
+
+    /// Map pages that do not follow each other in memory, each by itself
+    #[arg(long, requires = "map")]
+    pub scatter: bool,
+
+    /// Then map other memory at the same IOVA, and show how the translation changes
+    #[arg(long, requires = "map")]
+    pub remap: bool,
+
+    /// The kernel interface to map with
+    #[arg(long, value_name = "BACKEND", default_value = "auto", requires = "map")]
+    pub backend: BackendChoice,
+
+    /// Compare with what this process has at --va
+    #[arg(long, value_name = "PID", requires_all = ["va", "iova"], conflicts_with = "map")]
+    pub pid: Option<u32>,
+
+    /// A virtual address of the process, in hexadecimal
+    #[arg(long, value_name = "ADDRESS", requires = "pid")]
+    pub va: Option<Iova>,
+}
+
+/// Arguments of `faults`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Faults are read from the kernel's log (VT-d, AMD-Vi, SMMUv3, virtio-iommu), which needs root on most hosts. \
+                  The kernel limits how many it logs; where IOMMUs count interrupts of their own for faults, the output \
+                  says how many faults the log leaves out."
+)]
+pub struct FaultsArgs {
+    /// Go on, and print each fault as it comes; with --json one document a line
+    #[arg(short, long)]
+    pub follow: bool,
+
+    /// Only the faults of this device
+    #[arg(short, long, value_name = "DEVICE")]
+    pub device: Option<DeviceName>,
 }
 
 /// Arguments of `completions`.

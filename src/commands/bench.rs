@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::interrupt::Interrupt;
+use super::pages::page_kind;
 use super::target::{Target, target_of};
 use super::{Context, Failure};
 use crate::bench::{self, Amount, Configuration, Plan, Step};
@@ -136,12 +137,7 @@ fn usable_kinds(choices: &[PagesChoice]) -> Result<Vec<(PageKind, u64)>, IommuEr
     let mut usable: Vec<(PageKind, u64)> = Vec::new();
     let mut missing = Vec::new();
     for choice in choices {
-        let kind = match choice {
-            PagesChoice::Base => PageKind::Base,
-            PagesChoice::Transparent => PageKind::Transparent,
-            PagesChoice::Huge2M => PageKind::Huge(TWO_MEBIBYTES),
-            PagesChoice::Huge1G => PageKind::Huge(ONE_GIBIBYTE),
-        };
+        let kind = page_kind(*choice);
         match page_size(kind) {
             Ok(_) if usable.iter().any(|(known, _)| *known == kind) => {}
             Ok(page) => usable.push((kind, page)),
@@ -159,7 +155,6 @@ fn usable_kinds(choices: &[PagesChoice]) -> Result<Vec<(PageKind, u64)>, IommuEr
 }
 
 const TWO_MEBIBYTES: Size = Size::new(2 << 20).unwrap();
-const ONE_GIBIBYTE: Size = Size::new(1 << 30).unwrap();
 
 /// The size of a page of this kind in bytes: that of the smallest memory which is made of them.
 fn page_size(kind: PageKind) -> Result<u64, IommuError> {

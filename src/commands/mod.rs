@@ -4,11 +4,14 @@ mod bench;
 mod bind;
 mod completions;
 mod failure;
+mod faults;
 mod interrupt;
 mod list;
+mod pages;
 mod target;
 mod test;
 mod unbind;
+mod walk;
 
 pub use failure::{Failure, class_of};
 
@@ -33,6 +36,8 @@ pub struct Context {
 pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
     match &cli.command {
         Command::List(args) => list::run(args, context),
+        Command::Walk(args) => walk::run(args, context),
+        Command::Faults(args) => faults::run(args, context),
         Command::Bind(args) => bind::run(args, context),
         Command::Unbind(args) => unbind::run(args, context),
         Command::Test(args) => test::run(args, context),

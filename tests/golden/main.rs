@@ -3,6 +3,7 @@
 //! `SNAPSHOTS=overwrite cargo test --test golden` writes the expected files anew; read the difference before you commit it.
 
 mod damaged;
+mod observing;
 
 use std::path::Path;
 use std::process::{Command, Output};

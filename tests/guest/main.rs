@@ -5,6 +5,7 @@
 
 mod binding;
 mod measuring;
+mod observing;
 mod proof;
 mod refusals;
 mod required;
@@ -37,6 +38,7 @@ fn main() {
         refusals::trials(),
         safety::trials(),
         measuring::trials(),
+        observing::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }
