@@ -46,19 +46,6 @@ fn requirement(line: &str) -> Requirement {
 }
 
 impl Requirement {
-    /// The device of the guest that the engine drives.
-    ///
-    /// # Panics
-    /// The guests have none.
-    pub fn device(&self) -> &'static str {
-        match self.engine.as_str() {
-            "edu" => "1234:11e8",
-            "nvme" => "nvme0",
-            "igb" => "eth0",
-            other => panic!("required.txt: no guest has a device for the engine '{other}'"),
-        }
-    }
-
     /// What is missing in the result of `test --json` for one device.
     pub fn unmet(&self, device: &Value) -> Vec<String> {
         let mut unmet = Vec::new();

@@ -3,6 +3,9 @@
 //! A frame is gathered from a header of the engine's own and the payload, and split the same way when it is received. So
 //! the device reads exactly the payload, and writes exactly the payload. A load sends it into a page of the
 //! engine's own, a store sends it from there.
+//!
+//! A virtual function also hears broadcasts of its network. One that arrives in place of the frame is told as an error, but was
+//! written where the payload was to go: the network should be quiet.
 
 mod physical;
 mod port;
