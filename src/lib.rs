@@ -2,6 +2,9 @@
 //!
 //! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`binding`], [`checks`], [`engine`],
 //! [`device`], [`iommu`], [`host`], and the value [`types`].
+//! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`], [`session`], [`engine`],
+//! [`device`], [`iommu`], [`host`], and the value [`types`].
+
 //! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`] and [`bench`], [`engine`],
 //! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`] and [`mod@bench`], [`engine`],
 //! [`device`], [`iommu`], [`binding`], [`host`], [`sys`], and the value [`types`].
@@ -16,5 +19,6 @@ pub mod engine;
 pub mod host;
 pub mod iommu;
 pub mod report;
+pub mod session;
 pub mod sys;
 pub mod types;
