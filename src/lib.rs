@@ -7,6 +7,7 @@
 
 //! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`] and [`bench`], [`engine`],
 //! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`] and [`mod@bench`], [`engine`],
+//! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`] and [`mod@bench`], [`engine`],
 //! [`device`], [`iommu`], [`binding`], [`host`], [`sys`], and the value [`types`].
 
 pub mod bench;
