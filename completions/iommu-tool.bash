@@ -22,14 +22,23 @@ _iommu__tool() {
             iommu__tool,bind)
                 cmd="iommu__tool__subcmd__bind"
                 ;;
+            iommu__tool,capture)
+                cmd="iommu__tool__subcmd__capture"
+                ;;
             iommu__tool,completions)
                 cmd="iommu__tool__subcmd__completions"
                 ;;
             iommu__tool,dma)
                 cmd="iommu__tool__subcmd__dma"
                 ;;
+            iommu__tool,doctor)
+                cmd="iommu__tool__subcmd__doctor"
+                ;;
             iommu__tool,dump)
                 cmd="iommu__tool__subcmd__dump"
+                ;;
+            iommu__tool,faults)
+                cmd="iommu__tool__subcmd__faults"
                 ;;
             iommu__tool,fill)
                 cmd="iommu__tool__subcmd__fill"
@@ -49,6 +58,9 @@ _iommu__tool() {
             iommu__tool,maps)
                 cmd="iommu__tool__subcmd__maps"
                 ;;
+            iommu__tool,show)
+                cmd="iommu__tool__subcmd__show"
+                ;;
             iommu__tool,test)
                 cmd="iommu__tool__subcmd__test"
                 ;;
@@ -58,11 +70,17 @@ _iommu__tool() {
             iommu__tool,unmap)
                 cmd="iommu__tool__subcmd__unmap"
                 ;;
+            iommu__tool,walk)
+                cmd="iommu__tool__subcmd__walk"
+                ;;
             iommu__tool__subcmd__help,bench)
                 cmd="iommu__tool__subcmd__help__subcmd__bench"
                 ;;
             iommu__tool__subcmd__help,bind)
                 cmd="iommu__tool__subcmd__help__subcmd__bind"
+                ;;
+            iommu__tool__subcmd__help,capture)
+                cmd="iommu__tool__subcmd__help__subcmd__capture"
                 ;;
             iommu__tool__subcmd__help,completions)
                 cmd="iommu__tool__subcmd__help__subcmd__completions"
@@ -70,8 +88,14 @@ _iommu__tool() {
             iommu__tool__subcmd__help,dma)
                 cmd="iommu__tool__subcmd__help__subcmd__dma"
                 ;;
+            iommu__tool__subcmd__help,doctor)
+                cmd="iommu__tool__subcmd__help__subcmd__doctor"
+                ;;
             iommu__tool__subcmd__help,dump)
                 cmd="iommu__tool__subcmd__help__subcmd__dump"
+                ;;
+            iommu__tool__subcmd__help,faults)
+                cmd="iommu__tool__subcmd__help__subcmd__faults"
                 ;;
             iommu__tool__subcmd__help,fill)
                 cmd="iommu__tool__subcmd__help__subcmd__fill"
@@ -91,6 +115,9 @@ _iommu__tool() {
             iommu__tool__subcmd__help,maps)
                 cmd="iommu__tool__subcmd__help__subcmd__maps"
                 ;;
+            iommu__tool__subcmd__help,show)
+                cmd="iommu__tool__subcmd__help__subcmd__show"
+                ;;
             iommu__tool__subcmd__help,test)
                 cmd="iommu__tool__subcmd__help__subcmd__test"
                 ;;
@@ -100,6 +127,9 @@ _iommu__tool() {
             iommu__tool__subcmd__help,unmap)
                 cmd="iommu__tool__subcmd__help__subcmd__unmap"
                 ;;
+            iommu__tool__subcmd__help,walk)
+                cmd="iommu__tool__subcmd__help__subcmd__walk"
+                ;;
             *)
                 ;;
         esac
@@ -107,7 +137,7 @@ _iommu__tool() {
 
     case "${cmd}" in
         iommu__tool)
-            opts="-v -q -h -V --json --verbose --quiet --color --sysroot --help --version list bind unbind hold map unmap maps dump fill dma test bench completions help"
+            opts="-v -q -h -V --json --verbose --quiet --color --sysroot --help --version list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -178,6 +208,31 @@ _iommu__tool() {
             ;;
         iommu__subcmd__tool__subcmd__bind)
             opts="-v -q -h --dry-run --json --verbose --quiet --color --sysroot --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --sysroot)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iommu__subcmd__tool__subcmd__capture)
+            opts="-v -q -h --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -293,6 +348,35 @@ _iommu__tool() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        iommu__subcmd__tool__subcmd__doctor)
+            opts="-v -q -h --memory --strict --no-open --json --verbose --quiet --color --sysroot --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --sysroot)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         iommu__subcmd__tool__subcmd__dump)
             opts="-v -q -h --iova --size --output --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -321,6 +405,39 @@ _iommu__tool() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o filenames
                     fi
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --sysroot)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iommu__subcmd__tool__subcmd__faults)
+            opts="-f -d -v -q -h --follow --nearby --device --json --verbose --quiet --color --sysroot --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --device)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -d)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --color)
@@ -394,7 +511,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__help)
-            opts="list bind unbind hold map unmap maps dump fill dma test bench completions help"
+            opts="list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -422,6 +539,20 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__help__subcmd__bind)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iommu__subcmd__tool__subcmd__help__subcmd__capture)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -463,7 +594,35 @@ _iommu__tool() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        iommu__subcmd__tool__subcmd__help__subcmd__doctor)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         iommu__subcmd__tool__subcmd__help__subcmd__dump)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iommu__subcmd__tool__subcmd__help__subcmd__faults)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -561,6 +720,20 @@ _iommu__tool() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        iommu__subcmd__tool__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         iommu__subcmd__tool__subcmd__help__subcmd__test)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -590,6 +763,20 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__help__subcmd__unmap)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iommu__subcmd__tool__subcmd__help__subcmd__walk)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -648,7 +835,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__list)
-            opts="-v -q -h --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --tree --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -765,6 +952,31 @@ _iommu__tool() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        iommu__subcmd__tool__subcmd__show)
+            opts="-v -q -h --no-open --json --verbose --quiet --color --sysroot --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --sysroot)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         iommu__subcmd__tool__subcmd__test)
             opts="-v -q -h --backend --iova --seed --list --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -843,6 +1055,51 @@ _iommu__tool() {
                     return 0
                     ;;
                 --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --sysroot)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iommu__subcmd__tool__subcmd__walk)
+            opts="-v -q -h --all --bits --map --pages --scatter --remap --backend --pid --va --json --verbose --quiet --color --sysroot --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --map)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pages)
+                    COMPREPLY=($(compgen -W "4k thp 2m 1g" -- "${cur}"))
+                    return 0
+                    ;;
+                --backend)
+                    COMPREPLY=($(compgen -W "auto type1 iommufd" -- "${cur}"))
+                    return 0
+                    ;;
+                --pid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --va)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

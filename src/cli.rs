@@ -87,6 +87,12 @@ pub enum ColorChoice {
 pub enum Command {
     /// Show IOMMU groups, their devices and drivers, and what keeps a group from being assigned
     List(ListArgs),
+    /// Show everything about one device: group, isolation, regions, interrupts, resets, SR-IOV, what the IOMMU allows
+    Show(ShowArgs),
+    /// Check whether this host, and the devices named, are ready for VFIO, and say what to do about it
+    Doctor(DoctorArgs),
+    /// Write what list, show and doctor read of this host to a folder, to send with a bug report
+    Capture(CaptureArgs),
     /// Hand a device to VFIO, and remember the driver it had
     Bind(BindArgs),
     /// Give a device back to the driver it had before bind
@@ -109,6 +115,10 @@ pub enum Command {
     Test(TestArgs),
     /// Measure how long mapping and unmapping memory takes
     Bench(BenchArgs),
+    /// Show how the IOMMU translates an address of a device, step by step
+    Walk(WalkArgs),
+    /// Show what devices tried and an IOMMU blocked
+    Faults(FaultsArgs),
     /// Print the completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -119,6 +129,63 @@ pub struct ListArgs {
     /// Only the groups of these devices
     #[arg(value_name = "DEVICE")]
     pub devices: Vec<DeviceName>,
+
+    /// Show which bridges the devices are below
+    #[arg(long)]
+    pub tree: bool,
+}
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Capabilities are visible to root only. A device that is bound to VFIO, and that no one has open, is opened for a \
+                  moment to see what the kernel allows; --no-open leaves it alone."
+)]
+pub struct ShowArgs {
+    /// The device to show
+    #[arg(value_name = "DEVICE")]
+    pub device: DeviceName,
+
+    /// Do not open the device
+    #[arg(long)]
+    pub no_open: bool,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Looks only, with one exception: a device that is bound to VFIO, and that no one has open, is opened, attached, mapped for \
+                  and closed; --no-open leaves it alone. Exit status 1 if a check fails; warnings and skipped checks are no failures, unless --strict."
+)]
+pub struct DoctorArgs {
+    /// Devices to check too
+    #[arg(value_name = "DEVICE")]
+    pub devices: Vec<DeviceName>,
+
+    /// How much memory is to be mapped for devices, as 24G: will it fit, in which pages, in how many mappings?
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Size>,
+
+    /// Count warnings as failures
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Do not open any device
+    #[arg(long)]
+    pub no_open: bool,
+}
+
+/// Arguments of `capture`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Any command that only looks runs on the folder: iommu-tool --sysroot DIR list. Run capture as root, or the capabilities of \
+                  devices are missing. Left out: serial numbers, MAC and IP addresses, kernel parameters that do not concern IOMMUs, \
+                  processes that do not hold a device. Look through the folder before you send it."
+)]
+pub struct CaptureArgs {
+    /// The folder to write; it must be new or empty
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
 }
 
 /// Arguments of `bind`.
@@ -242,6 +309,82 @@ pub enum PagesChoice {
     /// Explicit huge pages of 1 GiB
     #[value(name = "1g")]
     Huge1G,
+}
+
+/// Arguments of `walk`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "First the tables that lead from the device to its page table, then the page table level by level. Kernels \
+                  with CONFIG_INTEL_IOMMU_DEBUGFS show all of it for VT-d; others show less, and the output says what. \
+                  With --map the device must be bound to vfio-pci (iommu-tool bind) and free: memory is mapped, shown from \
+                  the IOMMU's and from the CPU's side, and unmapped; trace events tell of it on any kernel that has them. \
+                  Exit status 1: nothing is mapped there."
+)]
+pub struct WalkArgs {
+    /// The device
+    #[arg(value_name = "DEVICE")]
+    pub device: DeviceName,
+
+    /// The address, as the device puts it on the bus
+    #[arg(value_name = "IOVA", required_unless_present = "all")]
+    pub iova: Option<Iova>,
+
+    /// Print all ranges that are mapped, with their page sizes
+    #[arg(long)]
+    pub all: bool,
+
+    /// Explain each bit of each entry
+    #[arg(long)]
+    pub bits: bool,
+
+    /// Map this much fresh memory at the page of IOVA first, and unmap it afterwards
+    #[arg(long, value_name = "SIZE", requires = "iova")]
+    pub map: Option<Size>,
+
+    /// The kind of pages the mapped memory is made of
+    #[arg(long, value_name = "KIND", default_value = "4k", requires = "map")]
+    pub pages: PagesChoice,
+
+    /// Map pages that do not follow each other in memory, each by itself
+    #[arg(long, requires = "map")]
+    pub scatter: bool,
+
+    /// Then map other memory at the same IOVA, and show how the translation changes
+    #[arg(long, requires = "map")]
+    pub remap: bool,
+
+    /// The kernel interface to map with
+    #[arg(long, value_name = "BACKEND", default_value = "auto", requires = "map")]
+    pub backend: BackendChoice,
+
+    /// Compare with what this process has at --va
+    #[arg(long, value_name = "PID", requires_all = ["va", "iova"], conflicts_with = "map")]
+    pub pid: Option<u32>,
+
+    /// A virtual address of the process, in hexadecimal
+    #[arg(long, value_name = "ADDRESS", requires = "pid")]
+    pub va: Option<Iova>,
+}
+
+/// Arguments of `faults`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Faults are read from the kernel's log (VT-d, AMD-Vi, SMMUv3, virtio-iommu), which needs root on most hosts. \
+                  The kernel limits how many it logs; where IOMMUs count interrupts of their own for faults, the output \
+                  says how many faults the log leaves out."
+)]
+pub struct FaultsArgs {
+    /// Go on, and print each fault as it comes; with --json one document a line
+    #[arg(short, long)]
+    pub follow: bool,
+
+    /// Say what is mapped next to each address now, where the kernel shows page tables (VT-d's, in debugfs)
+    #[arg(long)]
+    pub nearby: bool,
+
+    /// Only the faults of this device
+    #[arg(short, long, value_name = "DEVICE")]
+    pub device: Option<DeviceName>,
 }
 
 /// Arguments of `completions`.

@@ -60,7 +60,7 @@ pub enum BenchError {
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// There is no room for it in the IOVA space.
-    #[error("{size} cannot be mapped by {backend}: {source}")]
+    #[error("{size} cannot be mapped by {backend}")]
     NoRoom {
         /// How much was to be mapped.
         size: Size,

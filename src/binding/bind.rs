@@ -13,6 +13,7 @@ use super::{
     Step,
 };
 use crate::host::{Host, PciDevice, is_vfio_driver};
+use crate::types::Bdf;
 
 /// The driver that hands a PCI device to user space.
 pub const VFIO_PCI: &str = "vfio-pci";
@@ -27,10 +28,10 @@ const NODE_PAUSE: Duration = Duration::from_millis(10);
 /// # Errors
 /// No IOMMU, in use, refused by the kernel, interrupted; the devices are then as they were before, or the error says which is not.
 pub fn bind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Outcome>, BindingError> {
-    change(host, devices, changes_to_bind)?;
+    let changed = change(host, devices, changes_to_bind)?;
     let outcome = |before: &PciDevice| {
         let after = wait_for_node(host, before)?;
-        Ok(outcome(host, before, &after))
+        Ok(outcome(host, before, &after, &changed))
     };
     devices.iter().map(outcome).collect()
 }
@@ -51,16 +52,19 @@ pub fn plan_bind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Step>, Bindin
 /// Finds out what to change, or refuses; changes nothing.
 type FindChanges = fn(&Host, &Journal, &[PciDevice]) -> Result<Vec<Change>, BindingError>;
 
-/// Finds out what to change, and changes it under lock; signals wait meanwhile.
+/// Finds out what to change, and changes it under lock; signals wait meanwhile. Returns the devices that were changed.
 pub(super) fn change(
     host: &Host,
     devices: &[PciDevice],
     changes: FindChanges,
-) -> Result<(), BindingError> {
+) -> Result<Vec<Bdf>, BindingError> {
     let journal = Journal::of(host);
-    // Refuse, or have nothing to do, before anything is written, be it a lock file.
-    if changes(host, &journal, devices)?.is_empty() {
-        return Ok(());
+    // Refuse, or have nothing to do, before anything is written, be it a lock file. What looks unfinished may be a command at
+    // work: the lock tells.
+    match changes(host, &journal, devices) {
+        Ok(changes) if changes.is_empty() => return Ok(Vec::new()),
+        Ok(_) | Err(BindingError::Unfinished(_)) => {}
+        Err(error) => return Err(error),
     }
     if !host.is_live() {
         return Err(BindingError::Captured);
@@ -78,7 +82,8 @@ pub(super) fn change(
         .map(|device| host.device(device.bdf))
         .collect();
     let changes = changes(host, &journal, &devices?)?;
-    apply(&Kernel(host), &journal, &changes, &|| signals.arrived())
+    apply(&Kernel(host), &journal, &changes, &|| signals.arrived())?;
+    Ok(changes.iter().map(|change| change.bdf).collect())
 }
 
 fn may_write(device: &PciDevice) -> Result<(), BindingError> {
@@ -176,12 +181,17 @@ fn wait_for_node(host: &Host, device: &PciDevice) -> Result<PciDevice, BindingEr
     }
 }
 
-pub(super) fn outcome(host: &Host, before: &PciDevice, after: &PciDevice) -> Outcome {
+pub(super) fn outcome(
+    host: &Host,
+    before: &PciDevice,
+    after: &PciDevice,
+    changed: &[Bdf],
+) -> Outcome {
     Outcome {
         bdf: after.bdf,
         before: before.driver.clone(),
         after: after.driver.clone(),
-        changed: before.driver != after.driver,
+        changed: changed.contains(&after.bdf),
         group: after.group,
         nodes: nodes(host, after),
     }

@@ -17,7 +17,7 @@ pub struct Outcome {
     pub before: Option<String>,
     /// The driver it has now.
     pub after: Option<String>,
-    /// Whether anything was changed.
+    /// Whether anything was changed, be it only the driver_override.
     pub changed: bool,
     /// Its IOMMU group, as it is now.
     pub group: Option<GroupId>,

@@ -14,10 +14,11 @@ use crate::host::{Host, PciDevice, is_vfio_driver};
 /// # Errors
 /// Held by someone, refused by the kernel, interrupted; the devices are then as they were before, or the error says which is not.
 pub fn unbind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Outcome>, BindingError> {
-    change(host, devices, changes_to_unbind).map_err(|error| explain_sleep(host, error))?;
+    let changed =
+        change(host, devices, changes_to_unbind).map_err(|error| explain_sleep(host, error))?;
     devices
         .iter()
-        .map(|before| Ok(outcome(host, before, &host.device(before.bdf)?)))
+        .map(|before| Ok(outcome(host, before, &host.device(before.bdf)?, &changed)))
         .collect()
 }
 

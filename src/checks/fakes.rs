@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
 use super::{Equipment, Observer, Rig};
-use crate::engine::{DmaEngine, EngineError, EngineLimits};
+use crate::engine::{DmaEngine, EngineError, EngineLimits, Loaded, Reading};
 use crate::iommu::{AddressSpace, DeviceFd, IommuError};
 use crate::types::{Backend, Iova, IovaRange, PageSizes, Protection, VfioNode};
 
@@ -30,6 +30,8 @@ pub(super) enum Fault {
     DeadDma,
     /// The device drops the address bits from 28 on.
     DropsUpperBits,
+    /// Both of these at once.
+    NotTranslatedAndDropsUpperBits,
     /// The third bit of the last byte of each transfer comes out wrong.
     FlippedBit,
     /// A bit of the data path always reads as one.
@@ -83,7 +85,7 @@ impl FakeSpace {
             (iova - start < mapped.size && allowed).then(|| mapped.memory + (iova - start))
         };
         match self.fault {
-            Fault::NotTranslated => Some(iova),
+            Fault::NotTranslated | Fault::NotTranslatedAndDropsUpperBits => Some(iova),
             Fault::StaleReads if !writing => {
                 find(&self.live.lock().unwrap()).or_else(|| find(&self.stale.lock().unwrap()))
             }
@@ -179,21 +181,27 @@ pub(super) struct FakeEngine {
     space: Arc<FakeSpace>,
     memory: File,
     buffer: Vec<u8>,
+    reading: Reading,
     has_loaded: bool,
     /// Each write that went somewhere: the address in this process and the size.
     pub(super) written: Arc<Mutex<Vec<(u64, usize)>>>,
 }
 
 impl FakeEngine {
-    pub(super) fn new(space: &Arc<FakeSpace>) -> Self {
+    /// Its own bytes, where it does not keep others, are neither zeros nor ones.
+    pub(super) fn new(space: &Arc<FakeSpace>, reading: Reading) -> Self {
         Self {
+            reading,
             space: Arc::clone(space),
             memory: OpenOptions::new()
                 .read(true)
                 .write(true)
                 .open("/proc/self/mem")
                 .unwrap(),
-            buffer: vec![0; PAGE as usize],
+            buffer: match reading {
+                Reading::Kept => vec![0; PAGE as usize],
+                _ => (0..PAGE).map(|at| (1 + at % 251) as u8).collect(),
+            },
             has_loaded: false,
             written: Arc::default(),
         }
@@ -203,10 +211,15 @@ impl FakeEngine {
         self.space.fault
     }
 
+    fn drops_upper_bits(&self) -> bool {
+        let droppers = [Fault::DropsUpperBits, Fault::NotTranslatedAndDropsUpperBits];
+        droppers.contains(&self.fault())
+    }
+
     /// Where byte `index` of a transfer from `start` goes.
     fn target(&self, start: Iova, index: u64, writing: bool) -> Option<u64> {
         let start = match self.fault() {
-            Fault::DropsUpperBits => start.0 & ((1 << 28) - 1),
+            _ if self.drops_upper_bits() => start.0 & ((1 << 28) - 1),
             Fault::AlignsAddresses => start.0 & !7,
             _ => start.0,
         };
@@ -225,34 +238,63 @@ impl FakeEngine {
 impl DmaEngine for FakeEngine {
     fn limits(&self) -> EngineLimits {
         EngineLimits {
-            address_bits: 28,
+            address_bits: if self.drops_upper_bits() { 28 } else { 64 },
             register_bits: 64,
             max_size: PAGE as usize,
-            alignment: 1,
-            memory_to_memory: true,
+            size_unit: if self.reading == Reading::Kept {
+                1
+            } else {
+                512
+            },
+            alignment: if self.reading == Reading::Kept { 1 } else { 4 },
+            reading: self.reading,
+            echoes: true,
         }
     }
 
-    fn load(&mut self, source: Iova, size: usize) -> Result<(), EngineError> {
-        if self.fault() == Fault::SendsOldData && self.has_loaded {
-            return Ok(());
+    fn payload(&mut self, wanted: &[u8]) -> Vec<u8> {
+        match self.reading {
+            Reading::Kept => wanted.to_vec(),
+            _ => self.buffer[..wanted.len()].to_vec(),
         }
+    }
+
+    fn load(&mut self, source: Iova, size: usize) -> Result<Loaded, EngineError> {
+        assert_ne!(self.reading, Reading::Never);
+        let sends_old_data = self.fault() == Fault::SendsOldData && self.has_loaded;
         self.has_loaded = true;
-        for index in 0..size {
-            let mut byte = [0];
-            if let Some(address) = self.target(source, index as u64, false) {
+        let mut bytes = vec![0; size];
+        for (index, byte) in (0..).zip(&mut bytes) {
+            if let Some(address) = self.target(source, index, false) {
                 // Where this process has no memory, a bus would give nothing either.
-                let _ = self.memory.read_exact_at(&mut byte, address);
+                let _ = self
+                    .memory
+                    .read_exact_at(std::slice::from_mut(byte), address);
             }
             if self.fault() == Fault::StuckBit {
-                byte[0] |= 0x10;
+                *byte |= 0x10;
             }
-            self.buffer[index] = byte[0];
         }
         if self.fault() == Fault::FlippedBit {
-            self.buffer[size - 1] ^= 4;
+            bytes[size - 1] ^= 4;
         }
-        Ok(())
+        match self.reading {
+            Reading::Compared if bytes == self.buffer[..size] => Ok(Loaded::Equal),
+            Reading::Compared => Ok(Loaded::Different),
+            _ if sends_old_data => Ok(Loaded::Kept),
+            _ => {
+                self.buffer[..size].copy_from_slice(&bytes);
+                Ok(Loaded::Kept)
+            }
+        }
+    }
+
+    fn echo(&mut self, numbers: &[u16]) -> Result<Vec<u16>, EngineError> {
+        Ok(match self.fault() {
+            Fault::DeadDma => Vec::new(),
+            Fault::FlippedBit => numbers.iter().map(|number| number ^ 4).collect(),
+            _ => numbers.iter().rev().copied().collect(),
+        })
     }
 
     fn store(&mut self, destination: Iova, size: usize) -> Result<(), EngineError> {
@@ -311,6 +353,8 @@ pub(super) struct Fakes {
     pub(super) host: FakeHost,
     pub(super) physical_top: Option<u64>,
     pub(super) has_engine: bool,
+    /// What the device does with what it reads.
+    pub(super) reading: Reading,
     pub(super) stop_after: u64,
     polls: std::cell::Cell<u64>,
     /// What the device wrote, as [`FakeEngine::written`].
@@ -328,6 +372,7 @@ impl Fakes {
             host: FakeHost::new(),
             physical_top: Some(PHYSICAL_TOP),
             has_engine: true,
+            reading: Reading::Kept,
             stop_after: u64::MAX,
             polls: std::cell::Cell::default(),
             written: Arc::default(),
@@ -336,7 +381,7 @@ impl Fakes {
 
     /// Runs `use_it` on a rig of these stand-ins.
     pub(super) fn rig<T>(&self, use_it: impl FnOnce(&mut Rig<'_>) -> T) -> T {
-        let mut engine = FakeEngine::new(&self.space);
+        let mut engine = FakeEngine::new(&self.space, self.reading);
         engine.written = Arc::clone(&self.written);
         let stop = || {
             self.polls.set(self.polls.get() + 1);
@@ -350,6 +395,7 @@ impl Fakes {
             observer: &self.host,
             stop: &stop,
             physical_top: self.physical_top,
+            reserved: Vec::new(),
             lowest_iova: None,
             seed: 42,
         })

@@ -3,6 +3,16 @@
 use super::lane::Lane;
 use super::pattern::{Pattern, inverted};
 use super::{Check, Finding, Problem, Rig, Role};
+use crate::engine::EngineLimits;
+
+/// Numbers through the engine's own memory.
+pub(super) const ECHO: Check = Check {
+    id: "loopback.echo",
+    title: "numbers in commands of the engine, and back in the device's answers",
+    proves: "the device reads and writes, even one that shows nothing else of what it reads",
+    role: Role::Echo,
+    run: echo,
+};
 
 /// Sizes from one byte to the largest transfer.
 pub(super) const SIZES: Check = Check {
@@ -36,7 +46,7 @@ pub(super) const PATTERNS: Check = Check {
     id: "loopback.patterns",
     title: "loops of zeros, ones, a walking bit, and random bytes",
     proves: "no data line or bit is stuck",
-    role: Role::Dma,
+    role: Role::KeepingDma,
     run: patterns,
 };
 
@@ -49,6 +59,9 @@ pub(super) const SCATTERED: Check = Check {
     run: scattered,
 };
 
+/// How many numbers are echoed: each two bytes, about as many as a page holds twice.
+const ECHOED: u64 = 4095;
+
 /// Where a loop starts and ends within its memory, and how long it is; in bytes.
 #[derive(Debug, Clone, Copy)]
 struct Case {
@@ -57,11 +70,43 @@ struct Case {
     size: usize,
 }
 
+impl Case {
+    /// Whether the engine can do it.
+    fn suits(&self, limits: EngineLimits) -> bool {
+        let addresses = [self.source, self.destination];
+        let aligned = |address: &usize| address % limits.alignment == 0;
+        addresses.iter().all(aligned) && self.size % limits.size_unit == 0
+    }
+}
+
+fn echo(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
+    // Different numbers, as each index is below the prime, in an order that nobody could guess.
+    const PRIME: u64 = 65521;
+    let (step, start) = (1 + rig.seed % (PRIME - 1), rig.next_turn());
+    let mut sent: Vec<u16> = (0..ECHOED)
+        .map(|index| ((start + index * step) % PRIME) as u16)
+        .collect();
+    let mut came = rig.echo(&sent)?;
+    sent.sort_unstable();
+    came.sort_unstable();
+    Ok(if came == sent {
+        Finding::pass(format!("{ECHOED} numbers came back"))
+    } else {
+        let right = came
+            .iter()
+            .filter(|number| sent.binary_search(number).is_ok());
+        Finding::fail(format!("of {ECHOED} numbers {} came back", right.count()))
+    })
+}
+
 fn sizes(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     let largest = rig.largest_transfer();
     let mut sizes = vec![
         1, 2, 3, 4, 7, 8, 15, 16, 31, 64, 255, 256, 1000, 1024, 2048, 4095,
     ];
+    sizes.push(rig.size_from(1));
+    sizes.sort_unstable();
+    sizes.dedup();
     sizes.retain(|size| *size < largest);
     sizes.push(largest);
     let cases = sizes.into_iter().map(|size| Case {
@@ -73,8 +118,18 @@ fn sizes(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
 }
 
 fn alignment(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
-    let size = rig.largest_transfer().min(257);
-    let offsets = [(1, 0), (0, 1), (2, 3), (5, 7), (63, 65), (127, 129)];
+    let size = rig.size_from(257).min(rig.largest_transfer());
+    let offsets = [
+        (1, 0),
+        (0, 1),
+        (2, 3),
+        (4, 0),
+        (0, 4),
+        (5, 7),
+        (60, 68),
+        (63, 65),
+        (127, 129),
+    ];
     let cases = offsets.into_iter().map(|(source, destination)| Case {
         source,
         destination,
@@ -164,7 +219,11 @@ fn scattered(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
 /// Loops between two ranges of two pages each, in the order of memory.
 fn in_order(rig: &mut Rig<'_>, cases: Vec<Case>, pattern: Pattern) -> Result<Finding, Problem> {
     let (source, destination) = Lane::pair(rig, &[0, 1], &[0, 1])?;
-    let sizes = cases.iter().map(|case| case.size);
+    let limits = rig.limits();
+    let sizes = cases
+        .iter()
+        .filter(|case| case.suits(limits))
+        .map(|case| case.size);
     let described = match (sizes.clone().min(), sizes.max()) {
         (Some(least), Some(most)) if least < most => format!("of {least} to {most} bytes"),
         (Some(size), _) => format!("of {size} bytes"),
@@ -182,15 +241,16 @@ fn loops(
     pattern: Pattern,
     described: &str,
 ) -> Result<Finding, Problem> {
-    let alignment = rig.limits().alignment.max(1);
-    cases.retain(|case| {
-        [case.source, case.destination, case.size]
-            .iter()
-            .all(|value| value % alignment == 0)
-    });
+    let limits = rig.limits();
+    cases.retain(|case| case.suits(limits));
     if cases.is_empty() {
+        let EngineLimits {
+            alignment,
+            size_unit,
+            ..
+        } = limits;
         return Ok(Finding::skip(format!(
-            "the engine transfers only multiples of {alignment} bytes"
+            "the engine transfers only multiples of {size_unit} bytes at multiples of {alignment}"
         )));
     }
     for case in &cases {
@@ -238,7 +298,8 @@ fn run_loop(
     case: Case,
     pattern: Pattern,
 ) -> Result<Result<(), Mismatch>, Problem> {
-    let payload = pattern.bytes(case.size, rig.next_turn());
+    let wanted = pattern.bytes(case.size, rig.next_turn());
+    let payload = rig.payload(&wanted);
     // The two ranges start different in every byte, so each byte that is not copied, and each that is copied
     // without having been asked for, shows.
     let filling = Pattern::Counter.bytes(source.size().max(destination.size()), rig.next_turn());
@@ -249,7 +310,14 @@ fn run_loop(
     source.write(&sent);
     destination.write(&expected);
 
-    rig.load(source.iova(case.source), case.size)?;
+    if !rig.load(source.iova(case.source), case.size)? {
+        return Ok(Err(Mismatch {
+            place: "source, as the device reads it,",
+            at: case.source,
+            expected: payload[..payload.len().min(16)].to_vec(),
+            found: Vec::new(),
+        }));
+    }
     rig.store(destination.iova(case.destination), case.size)?;
 
     expected[case.destination..case.destination + case.size].copy_from_slice(&payload);

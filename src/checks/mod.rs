@@ -2,6 +2,7 @@
 //!
 //! What a device says about its own DMA is never believed: blocked transfers are reported as good by some devices.
 
+pub mod doctor;
 mod isolation;
 mod lane;
 mod loopback;
@@ -22,6 +23,8 @@ pub use outcome::{Blocking, Conclusion, Finding, Outcome, Problem, Verdict};
 pub use rig::{Equipment, Observer, Rig};
 
 use std::time::Instant;
+
+use crate::engine::{EngineLimits, Reading};
 
 /// One check.
 pub struct Check {
@@ -45,12 +48,17 @@ pub enum Role {
     Gate,
     /// Makes the device do DMA.
     Dma,
+    /// Makes the device do DMA, and is only for devices that keep any bytes that they read.
+    KeepingDma,
+    /// Is only for devices that echo numbers.
+    Echo,
 }
 
 /// All checks, in the order in which they run: what cannot do harm comes first.
 pub static CHECKS: &[Check] = &[
     mapping::ROUND_TRIP,
     translation::CANARY,
+    loopback::ECHO,
     loopback::SIZES,
     loopback::ALIGNMENT,
     loopback::PAGE_CROSSING,
@@ -76,11 +84,12 @@ pub enum End {
     Interrupted,
 }
 
-/// Runs all checks of the table in order.
+/// Runs all checks of the table in order, less those that the device is not of the kind for.
 pub fn run(rig: &mut Rig<'_>, mut tell: impl FnMut(Event<'_>)) -> (Vec<Outcome>, End) {
     let mut outcomes = Vec::new();
-    let mut barrier = (!rig.has_engine()).then(|| "no engine drives this device".to_owned());
-    for check in CHECKS {
+    let limits = rig.engine_limits();
+    let mut barrier = (limits.is_none()).then(|| "no engine drives this device".to_owned());
+    for check in CHECKS.iter().filter(|check| suits(check.role, limits)) {
         tell(Event::Started(check));
         let begin = Instant::now();
         let finding = match &barrier {
@@ -112,4 +121,13 @@ pub fn run(rig: &mut Rig<'_>, mut tell: impl FnMut(Event<'_>)) -> (Vec<Outcome>,
         outcomes.push(outcome);
     }
     (outcomes, End::Complete)
+}
+
+/// Whether a check is for devices of this kind.
+fn suits(role: Role, limits: Option<EngineLimits>) -> bool {
+    limits.is_none_or(|limits| match role {
+        Role::WithoutDma | Role::Gate | Role::Dma => true,
+        Role::KeepingDma => limits.reading == Reading::Kept,
+        Role::Echo => limits.echoes,
+    })
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use super::End;
 use crate::engine::EngineError;
 use crate::iommu::{IommuError, IovaError};
-use crate::types::ExitClass;
+use crate::types::{ExitClass, Iova};
 
 /// The result of a check in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -183,6 +183,14 @@ pub enum Problem {
     /// There is no room in the IOVA space.
     #[error(transparent)]
     Iova(#[from] IovaError),
+    /// There is no room where the user wants it.
+    #[error("the test mappings do not fit at {lowest} or above")]
+    NoRoom {
+        /// The lowest IOVA that the user wants.
+        lowest: Iova,
+        /// What is in the way.
+        source: IovaError,
+    },
     /// The user asked for the end.
     #[error("interrupted")]
     Interrupted,
@@ -195,9 +203,8 @@ impl Problem {
         match self {
             Self::Iommu(error) => error.class(),
             Self::Engine(error) => error.class(),
-            // No room for the test mappings at the IOVA that the user chose.
-            Self::Iova(_) => ExitClass::Usage,
-            Self::Interrupted => ExitClass::Failed,
+            Self::NoRoom { .. } => ExitClass::Usage,
+            Self::Iova(_) | Self::Interrupted => ExitClass::Failed,
         }
     }
 

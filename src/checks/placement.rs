@@ -1,10 +1,21 @@
 //! Where in the IOVA space the test mappings go.
 
+use super::Problem;
 use crate::iommu::{IovaAllocator, IovaError};
 use crate::types::{Iova, IovaRange};
 
 /// What the checks need at most for their mappings.
 const ROOM: u64 = 16 << 20;
+
+/// The smallest page of any IOMMU.
+const PAGE: u64 = 4096;
+
+/// Where a PC has its system BIOS.
+const BIOS: u64 = 0xf_0000;
+const BIOS_SIZE: u64 = 0x1_0000;
+
+/// How many places for a harmless range are tried.
+const SPANS: u64 = 16;
 
 /// Gives out IOVAs for test mappings; none twice, so nothing about them can be cached in the IOMMU.
 ///
@@ -19,26 +30,32 @@ pub(super) struct Placement {
 impl Placement {
     /// Looks for room in the usable ranges, up to the last address that the engine reaches. `physical_top` is the first
     /// address above all memory and devices, if it is known; `chosen` is the lowest IOVA that the user wants, and there
-    /// must be room from there on.
+    /// must be room from there on. `reserved` are in use by the engine; those out of reach do not matter.
     pub(super) fn new(
         usable: &[IovaRange],
         reach: Iova,
         physical_top: Option<u64>,
         chosen: Option<Iova>,
-    ) -> Result<Self, IovaError> {
+        reserved: &[IovaRange],
+    ) -> Result<Self, Problem> {
         let clipped: Vec<IovaRange> = usable
             .iter()
             .filter_map(|range| IovaRange::from_ends(range.start(), range.last().min(reach)))
             .collect();
         let mut iovas = IovaAllocator::new(&clipped);
+        for range in reserved {
+            let _ = iovas.reserve(*range);
+        }
         let top = physical_top
             .and_then(|top| top.checked_next_multiple_of(1 << 30))
             .map(Iova);
-        let mut room_from = |lowest| iovas.allocate_above(lowest, ROOM, 1);
-        let room = match (chosen, top) {
-            (Some(chosen), _) => Some((chosen, room_from(chosen)?)),
-            (None, Some(top)) => room_from(top).ok().map(|room| (top, room)),
-            (None, None) => None,
+        let mut room_from = |lowest| match iovas.allocate_above(lowest, ROOM, PAGE) {
+            Ok(room) => Ok((lowest, room)),
+            Err(source) => Err(Problem::NoRoom { lowest, source }),
+        };
+        let room = match chosen {
+            Some(chosen) => Some(room_from(chosen)?),
+            None => top.and_then(|top| room_from(top).ok()),
         };
         let lowest = room.map(|(lowest, room)| {
             iovas.free(room);
@@ -52,17 +69,40 @@ impl Placement {
         })
     }
 
-    /// Whether all test mappings lie above all memory and all devices of the host.
-    pub(super) fn is_above_memory(&self) -> bool {
-        self.above_memory
-    }
-
     /// A range of this size and alignment in bytes.
     pub(super) fn allocate(&mut self, size: u64, alignment: u64) -> Result<IovaRange, IovaError> {
         match self.lowest {
             Some(lowest) => self.iovas.allocate_above(lowest, size, alignment),
             None => self.iovas.allocate(size, alignment),
         }
+    }
+
+    /// Two ranges at which DMA harms nobody even if it is not translated, and even if the device drops the address bits
+    /// from `certain_bits` on, which may make the second of the first. `None` if there are none here.
+    ///
+    /// The first lies above all memory. The second is where the system BIOS of every PC lies, 64 KiB of read-only memory
+    /// below 1 MiB; it is `None` if no bits can be dropped.
+    pub(super) fn harmless(
+        &mut self,
+        size: u64,
+        certain_bits: u32,
+        register_bits: u32,
+    ) -> Option<(IovaRange, Option<IovaRange>)> {
+        let lowest = self.lowest.filter(|_| self.above_memory)?;
+        if register_bits <= certain_bits {
+            return Some((self.allocate(size, PAGE).ok()?, None));
+        }
+        if !cfg!(target_arch = "x86_64") || size > BIOS_SIZE {
+            return None;
+        }
+        let bios = IovaRange::new(Iova(BIOS), size).ok()?;
+        // The same place above, in the first of the spans that differ in the dropped bits only where it is free.
+        let span = 1 << certain_bits;
+        let start = lowest.0.checked_next_multiple_of(span)?.checked_add(BIOS)?;
+        let above = (0..SPANS)
+            .filter_map(|n| IovaRange::new(Iova(start.checked_add(n * span)?), size).ok())
+            .find(|range| self.take(*range))?;
+        self.take(bios).then_some((above, Some(bios)))
     }
 
     /// Takes exactly this range; `false` if it is not usable, out of reach, or taken.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Problem;
 use super::placement::{Placement, last_address};
-use crate::engine::{DmaEngine, EngineError, EngineLimits};
+use crate::engine::{DmaEngine, EngineError, EngineLimits, Loaded, Reading};
 use crate::iommu::{AddressSpace, DmaBuffer, IommuError, PageKind};
 use crate::types::{Iova, IovaRange, Size};
 
@@ -36,6 +36,8 @@ pub struct Equipment<'a> {
     pub space: Arc<dyn AddressSpace>,
     /// What makes the device do DMA; `None` if no engine drives it.
     pub engine: Option<Box<dyn DmaEngine + 'a>>,
+    /// IOVAs in use by the engine's own memory.
+    pub reserved: Vec<IovaRange>,
     /// Eyes on the host.
     pub observer: &'a dyn Observer,
     /// Whether the user wants the run to end.
@@ -56,6 +58,7 @@ pub struct Rig<'a> {
     engine: Option<Box<dyn DmaEngine + 'a>>,
     stop: &'a dyn Fn() -> bool,
     usable: Vec<IovaRange>,
+    reserved: Vec<IovaRange>,
     physical_top: Option<u64>,
     chosen: Option<Iova>,
     placement: Placement,
@@ -74,6 +77,7 @@ impl<'a> Rig<'a> {
         let Equipment {
             space,
             engine,
+            reserved,
             observer,
             stop,
             physical_top,
@@ -85,7 +89,8 @@ impl<'a> Rig<'a> {
         let bits = engine
             .as_ref()
             .map_or(64, |engine| engine.limits().register_bits);
-        let placement = Placement::new(&usable, last_address(bits), physical_top, chosen)?;
+        let placement =
+            Placement::new(&usable, last_address(bits), physical_top, chosen, &reserved)?;
         Ok(Self {
             space,
             observer,
@@ -93,6 +98,7 @@ impl<'a> Rig<'a> {
             engine,
             stop,
             usable,
+            reserved,
             physical_top,
             chosen,
             placement,
@@ -104,23 +110,25 @@ impl<'a> Rig<'a> {
         })
     }
 
-    /// Whether an engine drives the device.
-    #[must_use]
-    pub fn has_engine(&self) -> bool {
-        self.engine.is_some()
+    /// What the engine can transfer; `None` if no engine drives the device.
+    pub(super) fn engine_limits(&self) -> Option<EngineLimits> {
+        self.engine.as_ref().map(|engine| engine.limits())
     }
 
     /// What the engine can transfer. Checks that ask run only where there is an engine.
     pub(super) fn limits(&self) -> EngineLimits {
-        self.engine
-            .as_ref()
+        self.engine_limits()
             .expect("checks that do DMA run only where there is an engine")
-            .limits()
     }
 
     /// The most bytes of one transfer, at most a page.
     pub(super) fn largest_transfer(&self) -> usize {
         self.limits().max_size.min(self.page)
+    }
+
+    /// The least size from `least` on that the engine transfers.
+    pub(super) fn size_from(&self, least: usize) -> usize {
+        least.next_multiple_of(self.limits().size_unit)
     }
 
     /// The unit of mapping in bytes.
@@ -140,20 +148,35 @@ impl<'a> Rig<'a> {
         Ok(self.placement.allocate(size, page)?)
     }
 
-    /// Takes exactly the page at this IOVA; `false` if it is not usable, out of the engine's reach, or taken.
+    /// Takes exactly the page at this IOVA; `false` if it is not usable, out of the engine's certain reach, or taken.
     pub(super) fn take_page(&mut self, iova: Iova) -> bool {
-        IovaRange::new(iova, self.page as u64).is_ok_and(|range| self.placement.take(range))
+        let reach = last_address(self.limits().address_bits);
+        IovaRange::new(iova, self.page as u64)
+            .is_ok_and(|range| range.last() <= reach && self.placement.take(range))
     }
 
-    /// Whether test mappings lie above all memory and all devices of the host.
-    pub(super) fn is_above_memory(&self) -> bool {
-        self.placement.is_above_memory()
+    /// IOVAs for this many pages at which DMA harms nobody whatever happens to it, and those which the device may make of
+    /// them; as [`Placement::harmless`].
+    pub(super) fn harmless_iovas(
+        &mut self,
+        pages: usize,
+    ) -> Option<(IovaRange, Option<IovaRange>)> {
+        let limits = self.limits();
+        let size = (pages * self.page) as u64;
+        self.placement
+            .harmless(size, limits.address_bits, limits.register_bits)
     }
 
     /// Keeps from now on to the addresses that the engine reaches for certain. Nothing may be mapped.
     pub(super) fn keep_within_certain_reach(&mut self) -> Result<(), Problem> {
         let reach = last_address(self.limits().address_bits);
-        self.placement = Placement::new(&self.usable, reach, self.physical_top, self.chosen)?;
+        self.placement = Placement::new(
+            &self.usable,
+            reach,
+            self.physical_top,
+            self.chosen,
+            &self.reserved,
+        )?;
         Ok(())
     }
 
@@ -163,9 +186,35 @@ impl<'a> Rig<'a> {
         self.turn
     }
 
-    /// The device reads memory into itself.
-    pub(super) fn load(&mut self, source: Iova, size: usize) -> Result<(), Problem> {
-        self.transfer(size, |engine| engine.load(source, size))
+    /// The bytes to loop: these, or as many of the device's own where it cannot keep others.
+    pub(super) fn payload(&mut self, wanted: &[u8]) -> Vec<u8> {
+        self.engine
+            .as_mut()
+            .map_or_else(|| wanted.to_vec(), |engine| engine.payload(wanted))
+    }
+
+    /// Whether the device can show that a read of about this size was blocked. One that compares cannot where its own
+    /// bytes are those that a blocked read gives: zeros or ones.
+    pub(super) fn shows_reads(&mut self, size: usize) -> bool {
+        match self.limits().reading {
+            Reading::Kept => true,
+            Reading::Never => false,
+            Reading::Compared => {
+                let size = self.size_from(size);
+                let own = self.payload(&vec![0; size]);
+                own.iter().any(|byte| !matches!(byte, 0 | 0xff))
+            }
+        }
+    }
+
+    /// The device reads memory. `false` if it says that it found other bytes than the payload there. Devices that only
+    /// write are not asked.
+    pub(super) fn load(&mut self, source: Iova, size: usize) -> Result<bool, Problem> {
+        if self.limits().reading == Reading::Never {
+            return Ok(true);
+        }
+        let loaded = self.transfer(size, |engine| engine.load(source, size))?;
+        Ok(loaded != Loaded::Different)
     }
 
     /// The device writes what it read to memory.
@@ -173,11 +222,16 @@ impl<'a> Rig<'a> {
         self.transfer(size, |engine| engine.store(destination, size))
     }
 
-    fn transfer(
+    /// The device reads numbers and writes them elsewhere, both in the engine's own memory; returns what arrived.
+    pub(super) fn echo(&mut self, numbers: &[u16]) -> Result<Vec<u16>, Problem> {
+        self.transfer(size_of_val(numbers), |engine| engine.echo(numbers))
+    }
+
+    fn transfer<T>(
         &mut self,
         size: usize,
-        go: impl FnOnce(&mut dyn DmaEngine) -> Result<(), EngineError>,
-    ) -> Result<(), Problem> {
+        go: impl FnOnce(&mut dyn DmaEngine) -> Result<T, EngineError>,
+    ) -> Result<T, Problem> {
         if (self.stop)() {
             return Err(Problem::Interrupted);
         }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::interrupt::Interrupt;
+use super::pages::page_kind;
 use super::target::{Target, target_of};
 use super::{Context, Failure};
 use crate::bench::{self, Amount, Configuration, Plan, Step};
@@ -118,7 +119,7 @@ fn backends(choices: &[BackendChoice], node: &VfioNode) -> Result<Vec<Backend>, 
         for entry in BACKENDS {
             match (entry.usable)(node) {
                 Ok(()) => backends.push(entry.backend),
-                Err(why) => log::info!("not measured: {}: {why}", entry.backend),
+                Err(why) => log::info!("not measured through {}: {why}", entry.backend),
             }
         }
     }
@@ -133,34 +134,36 @@ fn backends(choices: &[BackendChoice], node: &VfioNode) -> Result<Vec<Backend>, 
 
 /// The kinds of pages that this host has, each with the size of such a page in bytes.
 fn usable_kinds(choices: &[PagesChoice]) -> Result<Vec<(PageKind, u64)>, IommuError> {
-    let mut usable = Vec::new();
-    let mut missing = None;
+    let mut usable: Vec<(PageKind, u64)> = Vec::new();
+    let mut missing = Vec::new();
     for choice in choices {
-        let kind = match choice {
-            PagesChoice::Base => PageKind::Base,
-            PagesChoice::Transparent => PageKind::Transparent,
-            PagesChoice::Huge2M => PageKind::Huge(const { Size::new(2 << 20).unwrap() }),
-            PagesChoice::Huge1G => PageKind::Huge(const { Size::new(1 << 30).unwrap() }),
-        };
+        let kind = page_kind(*choice);
         match page_size(kind) {
             Ok(_) if usable.iter().any(|(known, _)| *known == kind) => {}
             Ok(page) => usable.push((kind, page)),
-            Err(error @ IommuError::NoPages { .. }) => {
-                log::warn!("{kind} pages are left out: {error}");
-                missing = Some(error);
-            }
+            Err(error @ IommuError::NoPages { .. }) => missing.push(error),
             Err(error) => return Err(error),
         }
     }
-    match missing {
-        Some(error) if usable.is_empty() => Err(error),
-        _ => Ok(usable),
+    if usable.is_empty() && !missing.is_empty() {
+        return Err(missing.swap_remove(0));
     }
+    for error in missing {
+        log::warn!("not measured: {error}");
+    }
+    Ok(usable)
 }
+
+const TWO_MEBIBYTES: Size = Size::new(2 << 20).unwrap();
 
 /// The size of a page of this kind in bytes: that of the smallest memory which is made of them.
 fn page_size(kind: PageKind) -> Result<u64, IommuError> {
-    let smallest = const { Size::new(1).unwrap() };
+    let smallest = match kind {
+        PageKind::Base => const { Size::new(1).unwrap() },
+        // 2 MiB with base pages of 4 KiB, more with larger ones.
+        PageKind::Transparent => TWO_MEBIBYTES,
+        PageKind::Huge(size) => size,
+    };
     Ok(DmaBuffer::allocate(smallest, kind)?.size() as u64)
 }
 

@@ -5,7 +5,7 @@ use crate::binding::BindingError;
 use crate::checks::Problem;
 use crate::device::DeviceError;
 use crate::engine::EngineError;
-use crate::host::HostError;
+use crate::host::{CaptureError, HostError};
 use crate::iommu::IommuError;
 use crate::session::{self, SessionError};
 use crate::types::ExitClass;
@@ -35,6 +35,7 @@ pub fn class_of(error: &anyhow::Error) -> ExitClass {
     let known = |cause: &(dyn std::error::Error + 'static)| {
         None.or_else(|| cause.downcast_ref().map(|failure: &Failure| failure.class))
             .or_else(|| cause.downcast_ref().map(HostError::class))
+            .or_else(|| cause.downcast_ref().map(CaptureError::class))
             .or_else(|| cause.downcast_ref().map(IommuError::class))
             .or_else(|| cause.downcast_ref().map(DeviceError::class))
             .or_else(|| cause.downcast_ref().map(EngineError::class))

@@ -1,13 +1,14 @@
 //! `list [DEVICE...]`: IOMMU groups, their devices and drivers, and why a group cannot be assigned.
 
 use std::collections::BTreeSet;
+use std::iter;
 
 use super::Context;
 use crate::binding;
 use crate::cli::ListArgs;
 use crate::host::{Host, HostError, IommuGroup, PciDevice};
-use crate::report::ListReport;
-use crate::types::{DeviceName, ExitClass, GroupId};
+use crate::report::{ListReport, TreeReport};
+use crate::types::{Bdf, DeviceName, ExitClass, GroupId};
 
 /// Prints the groups of the devices that were named, or all.
 ///
@@ -15,26 +16,69 @@ use crate::types::{DeviceName, ExitClass, GroupId};
 /// A name means no device, or sysfs cannot be read.
 pub fn run(args: &ListArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let host = &context.host;
-    let (groups, without_group) = if args.devices.is_empty() {
+    if args.tree {
+        context.output.emit(&tree(host, &args.devices)?)?;
+    } else {
+        context.output.emit(&report(host, &args.devices)?)?;
+    }
+    if !host.has_iommu() {
+        log::warn!("{}", host.missing_iommu());
+    }
+    Ok(ExitClass::Done)
+}
+
+/// The groups of the devices that were named, or all.
+///
+/// # Errors
+/// A name means no device, or sysfs cannot be read.
+pub(super) fn report(host: &Host, devices: &[DeviceName]) -> anyhow::Result<ListReport> {
+    let (groups, without_group) = if devices.is_empty() {
         let groups = host.groups();
         let without_group = host.devices_outside(&groups)?;
         (groups, without_group)
     } else {
-        named(host, &args.devices)?
+        named(host, devices)?
     };
     let iommu = host.has_iommu();
-    if !iommu {
-        log::warn!("{}", host.missing_iommu());
-    }
     let ids = groups
         .iter()
         .flat_map(|group| &group.devices)
         .chain(&without_group)
         .map(|device| device.id);
     let names = host.pci_names(ids);
-    let report = ListReport::new(iommu, &groups, &without_group, &names, &host.kernel_names());
-    context.output.emit(&report)?;
-    Ok(ExitClass::Done)
+    Ok(ListReport::new(
+        iommu,
+        &groups,
+        &without_group,
+        &names,
+        &host.kernel_names(),
+    ))
+}
+
+/// Where the devices that were named are, with the rest of their groups and all bridges above; or where all devices are.
+fn tree(host: &Host, devices: &[DeviceName]) -> anyhow::Result<TreeReport> {
+    let mut all = host.pci_devices()?;
+    if !devices.is_empty() {
+        let (groups, without_group) = named(host, devices)?;
+        let wanted: BTreeSet<Bdf> = groups
+            .iter()
+            .flat_map(|group| &group.devices)
+            .chain(&without_group)
+            .flat_map(|device| iter::once(device.bdf).chain(host.bridges_above(device.bdf)))
+            .collect();
+        all.retain(|device| wanted.contains(&device.bdf));
+    }
+    let placed: Vec<_> = all
+        .iter()
+        .map(|device| (device, host.place(device.bdf).unwrap_or_default()))
+        .collect();
+    let names = host.pci_names(all.iter().map(|device| device.id));
+    Ok(TreeReport::new(
+        host.has_iommu(),
+        &placed,
+        &names,
+        &host.kernel_names(),
+    ))
 }
 
 /// The whole groups of the devices, because a group is what can be assigned; and those devices that have none.

@@ -2,10 +2,13 @@
 
 mod bench;
 mod bind;
+mod capture;
 mod completions;
 mod dma;
+mod doctor;
 mod dump;
 mod failure;
+mod faults;
 mod fill;
 mod hold;
 mod holder;
@@ -13,10 +16,14 @@ mod interrupt;
 mod list;
 mod map;
 mod maps;
+mod nearby;
+mod pages;
+mod show;
 mod target;
 mod test;
 mod unbind;
 mod unmap;
+mod walk;
 
 pub use failure::{Failure, class_of};
 
@@ -41,6 +48,11 @@ pub struct Context {
 pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
     match &cli.command {
         Command::List(args) => list::run(args, context),
+        Command::Walk(args) => walk::run(args, context),
+        Command::Faults(args) => faults::run(args, context),
+        Command::Show(args) => show::run(args, context),
+        Command::Doctor(args) => doctor::run(args, context),
+        Command::Capture(args) => capture::run(args, context),
         Command::Bind(args) => bind::run(args, context),
         Command::Unbind(args) => unbind::run(args, context),
         Command::Hold(args) => hold::run(args, context),

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -14,9 +15,10 @@ use super::target::{Target, targets};
 use crate::checks::{self, Conclusion, Equipment, Event, Observer, Rig};
 use crate::cli::TestArgs;
 use crate::device::VfioDevice;
+use crate::engine::{Arena, EngineDriver, EngineParts, Seat};
 use crate::host::{KernelLog, physical_address};
 use crate::report::{CheckList, DeviceReport, Progress, Subject, TestReport, outcome_text};
-use crate::types::ExitClass;
+use crate::types::{ExitClass, Iova};
 use crate::{engine, iommu};
 
 /// Runs the checks on each device in turn.
@@ -35,7 +37,7 @@ pub fn run(args: &TestArgs, context: &Context) -> anyhow::Result<ExitClass> {
         .unwrap_or_else(|| RandomState::new().build_hasher().finish());
     let mut devices = Vec::new();
     for target in &targets {
-        let report = test(target, args, seed, context, &interrupt)
+        let report = test(target, &targets, args, seed, context, &interrupt)
             .with_context(|| format!("cannot test {}", target.device.bdf))?;
         devices.push(report);
         if interrupt.came() {
@@ -60,6 +62,7 @@ fn class_of_all(conclusions: impl Iterator<Item = Conclusion>) -> ExitClass {
 
 fn test(
     target: &Target,
+    targets: &[Target],
     args: &TestArgs,
     seed: u64,
     context: &Context,
@@ -85,12 +88,44 @@ fn test(
     // What is made first goes last: the engine stops before the device closes, and the device before its address space.
     let space = iommu::open(choice.backend)?;
     let device = VfioDevice::open(&space, node)?;
-    let engine = driver.map(|driver| driver.open(&device)).transpose()?;
+    let peer = driver.and_then(|driver| peer(driver, target, targets));
+    // A group cannot be in two address spaces; otherwise the peer has one of its own, where nothing is mapped for `device`.
+    let peer_space = match peer {
+        Some(peer) if peer.device.group != pci.group => iommu::open(choice.backend)?,
+        _ => space.clone(),
+    };
+    let peer_device = peer
+        .map(|peer| VfioDevice::open(&peer_space, &peer.node))
+        .transpose()?;
     let observer = LiveHost::default();
+    let physical = |address| observer.physical_address(address).ok();
+    let top = host
+        .physical_top()
+        .and_then(|top| top.checked_next_multiple_of(1 << 30));
+    let lowest = args.iova.or(top.map(Iova));
+    let arena = Arena::new(space.clone(), lowest, &physical)?;
+    let peer_arena = if Arc::ptr_eq(&space, &peer_space) {
+        None
+    } else {
+        Some(Arena::new(peer_space, lowest, &physical)?)
+    };
+    let parts = EngineParts {
+        seat: Seat {
+            device: &device,
+            arena: &arena,
+        },
+        peer: peer_device.as_ref().map(|device| Seat {
+            device,
+            arena: peer_arena.as_ref().unwrap_or(&arena),
+        }),
+        destructive: false,
+    };
+    let engine = driver.map(|driver| driver.open(parts)).transpose()?;
     let stop = || interrupt.came();
     let mut rig = Rig::new(Equipment {
         space,
         engine,
+        reserved: arena.taken(),
         observer: &observer,
         stop: &stop,
         physical_top: host.physical_top(),
@@ -116,6 +151,19 @@ fn test(
     };
     screen.print(|out, style| report.conclusion_text(out, style))?;
     Ok(report)
+}
+
+/// Another of the devices, for engines that work between two.
+fn peer<'t>(
+    driver: &dyn EngineDriver,
+    target: &Target,
+    targets: &'t [Target],
+) -> Option<&'t Target> {
+    let other = |other: &&Target| {
+        let of_kind = driver.takes_peer() && driver.drives(&other.device.id);
+        of_kind && other.device.bdf != target.device.bdf
+    };
+    targets.iter().find(other)
 }
 
 /// Text as it comes, and progress between the lines.

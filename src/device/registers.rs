@@ -23,6 +23,12 @@ pub trait Registers {
     /// Writes 8 bytes in one access.
     fn write64(&self, offset: u64, value: u64);
 
+    /// As [`Self::ring64`], in 4 bytes.
+    fn ring32(&self, offset: u64, value: u32) {
+        fence(Ordering::SeqCst);
+        self.write32(offset, value);
+    }
+
     /// Tells the device to start: what was written to memory before is there when the device looks.
     fn ring64(&self, offset: u64, value: u64) {
         fence(Ordering::SeqCst);

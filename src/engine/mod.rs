@@ -2,17 +2,20 @@
 //!
 //! [`ENGINES`] lists the drivers; each knows one kind of device.
 
+mod arena;
 mod edu;
 mod error;
+mod igb;
+mod nvme;
 
+pub use arena::{Arena, DmaPage, Pages, PhysicalAddress};
 pub use error::EngineError;
 
 use crate::device::VfioDevice;
-use crate::types::{Iova, PciId};
+use crate::types::{Iova, IovaRange, PciId};
 
 /// What an engine can transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct EngineLimits {
     /// Every address below 2^this is reached for certain.
     pub address_bits: u32,
@@ -21,32 +24,120 @@ pub struct EngineLimits {
     pub register_bits: u32,
     /// The most bytes in one transfer.
     pub max_size: usize,
-    /// Addresses and sizes must be multiples of this.
+    /// Sizes are multiples of this; it is the least size.
+    pub size_unit: usize,
+    /// Addresses are multiples of this.
     pub alignment: usize,
-    /// Whether what was loaded can be stored elsewhere, unchanged.
-    pub memory_to_memory: bool,
+    /// What becomes of bytes that the device reads.
+    pub reading: Reading,
+    /// Whether it echoes numbers, see [`DmaEngine::echo`].
+    pub echoes: bool,
+}
+
+impl EngineLimits {
+    /// Refuses a transfer that is outside these limits.
+    fn check(self, engine: &'static str, iova: Iova, size: usize) -> Result<(), EngineError> {
+        let Self {
+            max_size: max,
+            size_unit: unit,
+            alignment,
+            ..
+        } = self;
+        if size == 0 || size > max || size % unit != 0 {
+            return Err(EngineError::Size {
+                engine,
+                size,
+                unit,
+                max,
+            });
+        }
+        if iova.0 % alignment as u64 != 0 {
+            return Err(EngineError::Alignment {
+                engine,
+                iova,
+                alignment,
+            });
+        }
+        match IovaRange::new(iova, size as u64) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(EngineError::Range { iova, size }),
+        }
+    }
+}
+
+/// What becomes of bytes that a device reads from memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// It keeps them, whatever they are, and a store writes them elsewhere: memory to memory.
+    Kept,
+    /// It has bytes of its own, which a store writes, and compares what it reads with them.
+    Compared,
+    /// It reads none: it has bytes of its own and only writes them.
+    Never,
+}
+
+/// What a device did with bytes that it read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loaded {
+    /// It kept them: the next store writes them.
+    Kept,
+    /// It found that they are the bytes of its own that a store of this size writes.
+    Equal,
+    /// It found that they are others than its own.
+    Different,
 }
 
 /// A device that moves bytes by DMA on demand.
 ///
+/// A loop is the same for every engine: put [`payload`](Self::payload) at a source, [`load`](Self::load) it (which
+/// must not say [`Loaded::Different`]), [`store`](Self::store) at a destination, and look there for the payload. Exactly
+/// the bytes from the address on to the size are read or written, and no others; memory of the engine's own aside.
+///
 /// A transfer that returns `Ok` was finished by the device; whether the bytes arrived is known from memory alone,
-/// as devices report success for DMA that the IOMMU blocked.
+/// as devices report success for DMA that the IOMMU blocked. After an error the device may still hold what it held before; the
+/// next transfer sets the device up again if it must.
 /// Dropping an engine leaves the device idle, with bus mastering off.
 pub trait DmaEngine {
     /// What it can transfer.
     fn limits(&self) -> EngineLimits;
 
-    /// The device reads `size` bytes at `source` into itself.
-    fn load(&mut self, source: Iova, size: usize) -> Result<(), EngineError>;
+    /// The bytes to send through the device: those wanted, or as many of the device's own where it cannot keep others.
+    fn payload(&mut self, wanted: &[u8]) -> Vec<u8> {
+        wanted.to_vec()
+    }
 
-    /// The device writes the first `size` bytes that it loaded to `destination`.
+    /// The device reads `size` bytes at `source`.
+    fn load(&mut self, source: Iova, size: usize) -> Result<Loaded, EngineError>;
+
+    /// The device writes the first `size` bytes that it holds to `destination`.
     fn store(&mut self, destination: Iova, size: usize) -> Result<(), EngineError>;
 
-    /// The device copies `size` bytes.
-    fn copy(&mut self, source: Iova, destination: Iova, size: usize) -> Result<(), EngineError> {
-        self.load(source, size)?;
-        self.store(destination, size)
+    /// The device reads each of these numbers, no two alike, in one place of the engine's own memory and writes it to
+    /// another; returns what arrived, in the order in which it did. Engines that do not work by commands with numbers return none.
+    fn echo(&mut self, _numbers: &[u16]) -> Result<Vec<u16>, EngineError> {
+        Ok(Vec::new())
     }
+}
+
+/// A device, and where its engine gets memory of its own: in the address space that the device is attached to.
+#[derive(Clone, Copy)]
+pub struct Seat<'d> {
+    /// The device.
+    pub device: &'d VfioDevice,
+    /// Memory for the engine's rings and queues.
+    pub arena: &'d Arena<'d>,
+}
+
+/// What an engine is made of.
+#[derive(Clone, Copy)]
+pub struct EngineParts<'d> {
+    /// The device that reads and writes.
+    pub seat: Seat<'d>,
+    /// A second device of the same kind, as the far end for engines that send from one device to another; they use the
+    /// first device for both ends if there is none. It touches the engine's own memory only.
+    pub peer: Option<Seat<'d>>,
+    /// Whether the engine may change data that the device stores. It puts back what was there.
+    pub destructive: bool,
 }
 
 /// A driver for one kind of DMA engine.
@@ -59,12 +150,21 @@ pub trait EngineDriver: Sync {
     fn drives(&self, id: &PciId) -> bool;
     /// Whether this driver was ever run on such a device, physical or emulated; otherwise only against fake registers.
     fn ran_on_hardware(&self) -> bool;
+    /// Whether it works between two devices of the kind, see [`EngineParts::peer`].
+    fn takes_peer(&self) -> bool {
+        false
+    }
     /// Takes the device into use.
-    fn open<'d>(&self, device: &'d VfioDevice) -> Result<Box<dyn DmaEngine + 'd>, EngineError>;
+    fn open<'d>(&self, parts: EngineParts<'d>) -> Result<Box<dyn DmaEngine + 'd>, EngineError>;
 }
 
 /// All engine drivers.
-pub static ENGINES: &[&dyn EngineDriver] = &[&edu::EduDriver];
+pub static ENGINES: &[&dyn EngineDriver] = &[
+    &edu::EduDriver,
+    &nvme::NvmeDriver,
+    &igb::IgbDriver,
+    &igb::IgbvfDriver,
+];
 
 /// The driver for a device with this identity.
 #[must_use]

@@ -24,7 +24,7 @@ pub struct IommuGroup {
 }
 
 /// A device of a group that is not on the PCI bus.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct OtherDevice {
     /// Its name in sysfs.
     pub name: String,
@@ -42,7 +42,7 @@ pub struct ReservedRegion {
 }
 
 /// A device whose driver keeps its whole group from user space.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Blocker {
     /// Its address, or its name if it is not on the PCI bus.
     pub device: String,

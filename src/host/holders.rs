@@ -1,7 +1,6 @@
 //! Which processes have a VFIO node open.
 
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 
 use super::Host;
@@ -46,7 +45,7 @@ impl Host {
         let node = self
             .names(&open)
             .iter()
-            .filter_map(|fd| fs::read_link(self.path(open.join(fd))).ok())
+            .filter_map(|fd| self.link(open.join(fd)))
             .find(|target| nodes.contains(target))?;
         Some(Holder {
             pid,
@@ -61,6 +60,7 @@ impl Host {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     #[test]

@@ -18,7 +18,26 @@ pub struct MissingIommu {
     pub reason: String,
     /// How to turn it on.
     pub remedy: String,
+    /// The change of the kernel's command line that would do, if one would.
+    pub parameter: Option<ParameterChange>,
 }
+
+/// A change of the kernel's command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterChange {
+    /// This word is missing.
+    Add(&'static str),
+    /// This word must go.
+    Remove(&'static str),
+}
+
+/// The firmware's tables that describe IOMMUs: name, what they describe, the kernel option for it.
+const DESCRIPTIONS: [(&str, &str, &str); 4] = [
+    ("DMAR", "an Intel IOMMU (VT-d)", "CONFIG_INTEL_IOMMU"),
+    ("IVRS", "an AMD IOMMU (AMD-Vi)", "CONFIG_AMD_IOMMU"),
+    ("VIOT", "a virtio-iommu", "CONFIG_VIRTIO_IOMMU"),
+    ("IORT", "what may be an Arm SMMU", "CONFIG_ARM_SMMU_V3"),
+];
 
 impl Host {
     /// Whether an IOMMU is on: a driver has taken charge of one, or there are groups that VFIO did not make up.
@@ -54,25 +73,22 @@ impl Host {
             .into_iter()
             .find(|word| has(word));
 
+        let mut parameter = None;
         let (reason, remedy) = if let Some(word) = off {
+            parameter = Some(ParameterChange::Remove(word));
             (
                 format!("the kernel was started with {word}"),
                 format!("Take {word} off the kernel command line and restart"),
             )
         } else if table("DMAR") && !has("intel_iommu=on") {
+            parameter = Some(ParameterChange::Add("intel_iommu=on"));
             (
                 "the firmware describes an Intel IOMMU (VT-d), and the kernel does not use it"
                     .into(),
                 "Add intel_iommu=on to the kernel command line and restart".into(),
             )
-        } else if let Some((name, unit, option)) = [
-            ("DMAR", "an Intel IOMMU (VT-d)", "CONFIG_INTEL_IOMMU"),
-            ("IVRS", "an AMD IOMMU (AMD-Vi)", "CONFIG_AMD_IOMMU"),
-            ("VIOT", "a virtio-iommu", "CONFIG_VIRTIO_IOMMU"),
-            ("IORT", "what may be an Arm SMMU", "CONFIG_ARM_SMMU_V3"),
-        ]
-        .into_iter()
-        .find(|(name, ..)| table(name))
+        } else if let Some((name, unit, option)) =
+            DESCRIPTIONS.into_iter().find(|(name, ..)| table(name))
         {
             (
                 format!(
@@ -85,7 +101,27 @@ impl Host {
         } else {
             self.without_tables()
         };
-        MissingIommu { reason, remedy }
+        MissingIommu {
+            reason,
+            remedy,
+            parameter,
+        }
+    }
+
+    /// The firmware's tables that describe IOMMUs, each with what it describes.
+    #[must_use]
+    pub fn iommu_tables(&self) -> Vec<(&'static str, &'static str)> {
+        DESCRIPTIONS
+            .into_iter()
+            .filter(|(name, ..)| self.exists(format!("{TABLES}/{name}")))
+            .map(|(name, unit, _)| (name, unit))
+            .collect()
+    }
+
+    /// Whether the firmware describes the machine by a device tree, as on many Arm machines.
+    #[must_use]
+    pub fn has_device_tree(&self) -> bool {
+        self.exists("/sys/firmware/devicetree/base")
     }
 
     /// Whether this is a virtual machine, as far as the processor says so (x86).
@@ -111,11 +147,6 @@ impl Host {
             "Turn on the IOMMU (VT-d, AMD-Vi or SMMU) in the firmware's set-up, if this machine has one, and restart"
         };
         ("the firmware describes none".into(), remedy.into())
-    }
-
-    fn text(&self, path: &str, limit: u64) -> String {
-        let bytes = self.read(path, limit).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 

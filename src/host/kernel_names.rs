@@ -1,6 +1,5 @@
 //! The names that the kernel gives to what a PCI device provides: network interfaces, NVMe controllers, disks.
 
-use std::fs;
 use std::path::Path;
 
 use super::Host;
@@ -87,7 +86,7 @@ impl Host {
     }
 
     fn providers(&self, link: &Path, kind: NameKind) -> Vec<Bdf> {
-        let Ok(target) = fs::read_link(self.path(link)) else {
+        let Some(target) = self.link(link) else {
             return Vec::new();
         };
         let Some(parent) = target.parent().and_then(Path::file_name) else {
@@ -106,7 +105,7 @@ impl Host {
             return self
                 .names(&subsystem)
                 .iter()
-                .filter_map(|entry| fs::read_link(self.path(subsystem.join(entry))).ok())
+                .filter_map(|entry| self.link(subsystem.join(entry)))
                 .filter_map(|target| last_bdf(&target))
                 .collect();
         }
@@ -124,6 +123,7 @@ fn last_bdf(path: &Path) -> Option<Bdf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     fn host(links: &[(&str, &str)]) -> (tempfile::TempDir, Host) {

@@ -7,6 +7,7 @@ const MEMINFO: &str = "/proc/meminfo";
 const MEMINFO_LIMIT: u64 = 64 << 10;
 const ZONES: &str = "/proc/zoneinfo";
 const ZONES_LIMIT: u64 = 4 << 20;
+const CPUINFO_LIMIT: u64 = 64 << 10;
 const DEVICES: &str = "/sys/bus/pci/devices";
 const RESOURCES_LIMIT: u64 = 16 << 10;
 
@@ -36,6 +37,18 @@ impl Host {
             windows_top(&String::from_utf8_lossy(&resources))
         });
         windows.chain([memory]).max()
+    }
+}
+
+impl Host {
+    /// The bits of a physical address, as wide as the processor can make them; only x86 says.
+    #[must_use]
+    pub fn physical_address_bits(&self) -> Option<u8> {
+        let cpuinfo = self.text("/proc/cpuinfo", CPUINFO_LIMIT);
+        let (_, rest) = cpuinfo
+            .lines()
+            .find_map(|line| line.strip_prefix("address sizes")?.split_once(':'))?;
+        rest.split_whitespace().next()?.parse().ok()
     }
 }
 
@@ -122,6 +135,18 @@ Node 0, zone  Movable
         let meminfo = "MemTotal:  1000 kB\nMemFree:   10 kB\nMemAvailable:    600 kB\n";
         fs::write(folder.path().join("proc/meminfo"), meminfo).unwrap();
         assert_eq!(host.available_memory(), Some(600 << 10));
+    }
+
+    #[test]
+    fn processors_say_how_wide_their_addresses_are() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("proc")).unwrap();
+        let cpuinfo = "flags\t: fpu\naddress sizes\t: 46 bits physical, 48 bits virtual\n";
+        fs::write(folder.path().join("proc/cpuinfo"), cpuinfo).unwrap();
+        let host = Host::at(folder.path());
+        assert_eq!(host.physical_address_bits(), Some(46));
+        fs::write(folder.path().join("proc/cpuinfo"), "address sizes\n").unwrap();
+        assert_eq!(host.physical_address_bits(), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Where in physical memory a page of this process lies (Documentation/admin-guide/mm/pagemap.rst).
+//! Where in physical memory a page of a process lies (Documentation/admin-guide/mm/pagemap.rst).
 
 use nix::errno::Errno;
 use nix::unistd::{SysconfVar, sysconf};
@@ -11,11 +11,16 @@ use super::root::errno;
 #[derive(Debug, thiserror::Error)]
 pub enum PagemapError {
     /// The file cannot be read.
-    #[error("cannot read /proc/self/pagemap: {0}")]
-    Read(Errno),
+    #[error("cannot read /proc/{process}/pagemap: {errno}")]
+    Read {
+        /// The process: its ID, or `self`.
+        process: String,
+        /// What the kernel said.
+        errno: Errno,
+    },
     /// The page is not in memory: never touched, or swapped out.
     #[error("the page at {0:#x} is not in memory")]
-    NotPresent(usize),
+    NotPresent(u64),
     /// The kernel hides page frame numbers from this process.
     #[error(
         "the kernel does not tell physical addresses to this process: it needs CAP_SYS_ADMIN (run as root)"
@@ -23,22 +28,77 @@ pub enum PagemapError {
     NotPermitted,
 }
 
-/// The physical address of a virtual address of this process, true as long as the page stays where it is (pinned).
+/// The page tables of a process, as the kernel tells of them.
+#[derive(Debug)]
+pub struct Pagemap {
+    file: File,
+    process: String,
+    page_size: u64,
+}
+
+impl Pagemap {
+    /// Of this process.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn of_self() -> Result<Self, PagemapError> {
+        Self::open("self".to_owned())
+    }
+
+    /// Of the process with this ID.
+    ///
+    /// # Errors
+    /// There is no such process, or this process may not look into it.
+    pub fn of(process: u32) -> Result<Self, PagemapError> {
+        Self::open(process.to_string())
+    }
+
+    fn open(process: String) -> Result<Self, PagemapError> {
+        match File::open(format!("/proc/{process}/pagemap")) {
+            Ok(file) => Ok(Self {
+                file,
+                process,
+                page_size: page_size(),
+            }),
+            Err(error) => Err(PagemapError::Read {
+                process,
+                errno: errno(&error),
+            }),
+        }
+    }
+
+    /// The size of a page in bytes.
+    #[must_use]
+    pub fn page_size(&self) -> u64 {
+        self.page_size
+    }
+
+    /// The physical address of a virtual address, true as long as the page stays where it is (pinned).
+    ///
+    /// # Errors
+    /// The page is not in memory, or this process may not know.
+    pub fn physical_address(&self, address: u64) -> Result<u64, PagemapError> {
+        let mut entry = [0; 8];
+        self.file
+            .read_exact_at(&mut entry, address / self.page_size * 8)
+            .map_err(|error| PagemapError::Read {
+                process: self.process.clone(),
+                errno: errno(&error),
+            })?;
+        let frame = frame(u64::from_ne_bytes(entry)).ok_or(PagemapError::NotPresent(address))?;
+        if frame == 0 {
+            return Err(PagemapError::NotPermitted);
+        }
+        Ok(frame * self.page_size + address % self.page_size)
+    }
+}
+
+/// The physical address of a virtual address of this process; see [`Pagemap`].
 ///
 /// # Errors
 /// The page is not in memory, or the process may not know.
 pub fn physical_address(address: usize) -> Result<u64, PagemapError> {
-    let pagemap = File::open("/proc/self/pagemap").map_err(|e| PagemapError::Read(errno(&e)))?;
-    let page_size = page_size();
-    let mut entry = [0; 8];
-    pagemap
-        .read_exact_at(&mut entry, address as u64 / page_size * 8)
-        .map_err(|e| PagemapError::Read(errno(&e)))?;
-    let frame = frame(u64::from_ne_bytes(entry)).ok_or(PagemapError::NotPresent(address))?;
-    if frame == 0 {
-        return Err(PagemapError::NotPermitted);
-    }
-    Ok(frame * page_size + address as u64 % page_size)
+    Pagemap::of_self()?.physical_address(address as u64)
 }
 
 /// The page frame number of an entry: bits 0-54, valid if bit 63 (present) is set. 0 without CAP_SYS_ADMIN.
@@ -75,7 +135,7 @@ mod tests {
         }
         assert!(matches!(
             physical_address(0),
-            Err(PagemapError::NotPresent(0) | PagemapError::Read(_))
+            Err(PagemapError::NotPresent(0) | PagemapError::Read { .. })
         ));
     }
 }

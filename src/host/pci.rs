@@ -1,7 +1,6 @@
 //! PCI devices as sysfs shows them (Documentation/ABI/testing/sysfs-bus-pci).
 
 use std::collections::HashSet;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -93,7 +92,7 @@ impl Host {
     }
 
     fn addresses(&self) -> Result<Vec<Bdf>, HostError> {
-        let entries = match fs::read_dir(self.path(DEVICES)) {
+        let entries = match self.entries(DEVICES) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return if self.path("/sys").is_dir() {
@@ -110,8 +109,8 @@ impl Host {
             }
         };
         let mut addresses: Vec<Bdf> = entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .iter()
+            .filter_map(|name| name.parse().ok())
             .collect();
         addresses.sort_unstable();
         Ok(addresses)
@@ -188,7 +187,7 @@ impl Host {
     /// bus numbers are given out anew, but for those inside. `None` if sysfs does not say.
     #[must_use]
     pub fn place(&self, bdf: Bdf) -> Option<String> {
-        let target = fs::read_link(self.path(sysfs(bdf))).ok()?;
+        let target = self.link(sysfs(bdf))?;
         let text = target.to_str()?;
         let (_, place) = text.split_once("devices/")?;
         Some(place.to_owned())
@@ -223,6 +222,7 @@ fn parse_modalias(alias: &str) -> Option<(PciId, Option<SubsystemId>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::path::Path;
 
     #[test]

@@ -2,8 +2,11 @@
 
 use nix::errno::Errno;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::recording::{Recording, Seen};
 
 /// The most that a sysfs attribute can hold (PAGE_SIZE; Documentation/filesystems/sysfs.rst, section "Attributes").
 const ATTRIBUTE_LIMIT: usize = 4096;
@@ -12,6 +15,7 @@ const ATTRIBUTE_LIMIT: usize = 4096;
 #[derive(Debug, Clone)]
 pub struct Host {
     root: PathBuf,
+    recording: Option<Arc<Recording>>,
 }
 
 impl Host {
@@ -20,6 +24,7 @@ impl Host {
     pub fn live() -> Self {
         Self {
             root: PathBuf::from("/"),
+            recording: None,
         }
     }
 
@@ -28,6 +33,24 @@ impl Host {
     pub fn at(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            recording: None,
+        }
+    }
+
+    /// The same host, and a record of all that is read of it from now on through what this returns.
+    #[must_use]
+    pub fn recorded(&self) -> (Self, Arc<Recording>) {
+        let recording = Arc::new(Recording::default());
+        let host = Self {
+            root: self.root.clone(),
+            recording: Some(Arc::clone(&recording)),
+        };
+        (host, recording)
+    }
+
+    fn record(&self, path: impl AsRef<Path>, seen: impl FnOnce() -> Seen) {
+        if let Some(recording) = &self.recording {
+            recording.add(path.as_ref(), seen());
         }
     }
 
@@ -49,7 +72,8 @@ impl Host {
     /// One `read` only: sysfs gives a whole attribute at once.
     pub(super) fn attribute(&self, path: impl AsRef<Path>) -> Option<String> {
         let mut buffer = [0; ATTRIBUTE_LIMIT];
-        let length = File::open(self.path(path)).ok()?.read(&mut buffer).ok()?;
+        let length = File::open(self.path(&path)).ok()?.read(&mut buffer).ok()?;
+        self.record(path, || Seen::File(buffer[..length].to_vec()));
         let text = String::from_utf8_lossy(&buffer[..length]);
         let text = text.trim();
         (!text.is_empty()).then(|| text.to_owned())
@@ -61,36 +85,92 @@ impl Host {
         u32::from_str_radix(text.strip_prefix("0x").unwrap_or(&text), 16).ok()
     }
 
+    /// An attribute that is a plain value, as a decimal number.
+    pub(super) fn parsed<T: std::str::FromStr>(&self, path: impl AsRef<Path>) -> Option<T> {
+        self.attribute(path)?.parse().ok()
+    }
+
     /// A longer file, as much as `limit` bytes of it.
     pub(super) fn read(&self, path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        File::open(self.path(path))?
+        File::open(self.path(&path))?
             .take(limit)
             .read_to_end(&mut bytes)?;
+        self.record(path, || Seen::File(bytes.clone()));
         Ok(bytes)
     }
 
-    /// The last part of where a symbolic link points to, as `nvme` for `…/drivers/nvme`; the target need not exist.
+    /// A longer text, as much as `limit` bytes of it; nothing if it cannot be read.
+    pub(super) fn text(&self, path: impl AsRef<Path>, limit: u64) -> String {
+        let bytes = self.read(path, limit).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The lines of a long file that `pick` makes something of, in the first `limit` bytes. Only those lines are recorded.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub(super) fn pick_lines<T>(
+        &self,
+        path: impl AsRef<Path>,
+        limit: u64,
+        mut pick: impl FnMut(&str) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
+        let path = path.as_ref();
+        let mut reader =
+            BufReader::with_capacity(64 << 10, File::open(self.path(path))?).take(limit);
+        self.record(path, || Seen::Lines(Default::default()));
+        let (mut picked, mut line) = (Vec::new(), Vec::new());
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            let text = String::from_utf8_lossy(&line);
+            if let Some(found) = pick(text.trim_end()) {
+                self.record(path, || Seen::Lines([text.trim_end().to_owned()].into()));
+                picked.push(found);
+            }
+            line.clear();
+        }
+        Ok(picked)
+    }
+
+    /// Where a symbolic link points to, as it is written; the target need not exist.
+    pub(super) fn link(&self, path: impl AsRef<Path>) -> Option<PathBuf> {
+        let target = fs::read_link(self.path(&path)).ok()?;
+        self.record(path, || Seen::Link(target.clone()));
+        Some(target)
+    }
+
+    /// The last part of where a symbolic link points to, as `nvme` for `…/drivers/nvme`.
     pub(super) fn link_name(&self, path: impl AsRef<Path>) -> Option<String> {
-        let target = fs::read_link(self.path(path)).ok()?;
+        let target = self.link(path)?;
         Some(target.file_name()?.to_string_lossy().into_owned())
     }
 
     /// Whether there is something at this path.
     pub(super) fn exists(&self, path: impl AsRef<Path>) -> bool {
-        self.path(path).symlink_metadata().is_ok()
+        let exists = self.path(&path).symlink_metadata().is_ok();
+        if exists {
+            self.record(path, || Seen::Present);
+        }
+        exists
     }
 
     /// The names in a folder, sorted; none if it cannot be read.
     pub(super) fn names(&self, folder: impl AsRef<Path>) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(self.path(folder))
-            .into_iter()
-            .flatten()
+        self.entries(folder).unwrap_or_default()
+    }
+
+    /// The names in a folder, sorted.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn entries(&self, folder: impl AsRef<Path>) -> io::Result<Vec<String>> {
+        let mut names: Vec<String> = fs::read_dir(self.path(&folder))?
             .flatten()
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect();
         names.sort_unstable();
-        names
+        self.record(folder, || Seen::Folder(names.clone()));
+        Ok(names)
     }
 }
 
@@ -126,5 +206,22 @@ mod tests {
         assert_eq!(host.read("/sys/huge", 100).unwrap().len(), 100);
         assert_eq!(host.hex_attribute("/sys/number"), Some(0x1f));
         assert_eq!(host.names("/sys/empty"), Vec::<String>::new());
+        assert_eq!(host.link("/sys/number"), None);
+        assert_eq!(host.parsed::<u32>("/sys/binary"), None);
+    }
+
+    #[test]
+    fn lines_are_picked_up_to_the_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::at(folder.path());
+        fs::write(folder.path().join("list"), b"a 1\nb 2\n\xff\na 3\na").unwrap();
+        let picked = |limit| {
+            host.pick_lines("/list", limit, |line| {
+                line.starts_with('a').then(|| line.to_owned())
+            })
+        };
+        assert_eq!(picked(100).unwrap(), ["a 1", "a 3", "a"]);
+        assert_eq!(picked(4).unwrap(), ["a 1"]);
+        assert!(host.pick_lines("/none", 100, |_| Some(())).is_err());
     }
 }

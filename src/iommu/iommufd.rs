@@ -28,7 +28,10 @@ const NO_IOMMUFD: &str = "This kernel is built without iommufd (CONFIG_IOMMUFD),
 
 /// An IOAS of its own iommufd.
 pub struct Ioas {
-    ioas: Arc<VfioIommufd>,
+    iommufd: Arc<IommuFd>,
+    id: u32,
+    /// The same, as vfio-ioctls knows it.
+    owner: Arc<VfioIommufd>,
 }
 
 impl Ioas {
@@ -38,25 +41,33 @@ impl Ioas {
             IommufdError::OpenIommufd(error) => open_failed(Path::new(NODE), &error, NO_IOMMUFD),
             _ => unavailable(Errno::last()),
         })?;
-        let ioas = VfioIommufd::new(Arc::new(iommufd), None, None)
+        let iommufd = Arc::new(iommufd);
+        let id = iommufd::alloc_ioas(borrowed(&iommufd)).map_err(unavailable)?;
+        let owner = VfioIommufd::new(iommufd.clone(), Some(id), None)
             .map_err(|_| unavailable(Errno::last()))?;
         Ok(Self {
-            ioas: Arc::new(ioas),
+            iommufd,
+            id,
+            owner: Arc::new(owner),
         })
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the IOAS keeps its iommufd open for as long as it lives, and it outlives the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.ioas.iommufd().as_raw_fd()) }
+        borrowed(&self.iommufd)
     }
 
     fn info(&self) -> Result<iommufd::IoasInfo, IommuError> {
-        iommufd::ioas_info(self.fd(), self.ioas.ioas().id()).map_err(|errno| IommuError::Query {
+        iommufd::ioas_info(self.fd(), self.id).map_err(|errno| IommuError::Query {
             backend: Backend::Iommufd,
             errno,
             cause: "The kernel log (dmesg) may say more",
         })
     }
+}
+
+fn borrowed(iommufd: &IommuFd) -> BorrowedFd<'_> {
+    // SAFETY: the file is open for as long as its owner lives, which outlives the borrow.
+    unsafe { BorrowedFd::borrow_raw(iommufd.as_raw_fd()) }
 }
 
 /// Whether a device can be used through iommufd. Opening its node claims nothing, so it disturbs no one.
@@ -97,7 +108,7 @@ impl AddressSpace for Ioas {
     }
 
     fn attach(&self, node: &VfioNode) -> Result<DeviceFd, IommuError> {
-        DeviceFd::attach(&node.sysfs, Owner::Iommufd(self.ioas.clone()))
+        DeviceFd::attach(&node.sysfs, Owner::Iommufd(self.owner.clone()))
             .map_err(|error| attach_failed(node, &error))
     }
 
@@ -115,7 +126,7 @@ impl AddressSpace for Ioas {
         let mut map = iommu_ioas_map {
             size: size_of::<iommu_ioas_map>() as u32,
             flags: FIXED_IOVA | access,
-            ioas_id: self.ioas.ioas().id(),
+            ioas_id: self.id,
             user_va: memory.as_ptr() as u64,
             length: length(range),
             iova: range.start().0,
@@ -165,7 +176,7 @@ impl Ioas {
     fn take_out(&self, range: IovaRange, length: u64) -> nix::Result<u64> {
         let mut unmap = iommu_ioas_unmap {
             size: size_of::<iommu_ioas_unmap>() as u32,
-            ioas_id: self.ioas.ioas().id(),
+            ioas_id: self.id,
             iova: range.start().0,
             length,
         };

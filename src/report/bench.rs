@@ -110,7 +110,11 @@ impl BenchReport {
                     row.pages.clone(),
                     call.to_owned(),
                 ];
-                cells.extend(figures.as_ref().map_or_else(Vec::new, cells_of));
+                cells.extend(
+                    figures
+                        .as_ref()
+                        .map_or_else(|| vec!["0".to_owned()], cells_of),
+                );
                 table.add_row(cells.into_iter().map(Cell::new));
             }
         }
@@ -138,7 +142,7 @@ impl Report for BenchReport {
     fn text(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
         writeln!(
             out,
-            "{} ({}): the time of one call that maps memory, which is present already, and of one that unmaps it",
+            "{} ({}): how long one map call and one unmap call take, for memory that is in RAM already",
             style.heading(&self.bdf.to_string()),
             self.id
         )?;
@@ -222,14 +226,14 @@ mod tests {
         assert_eq!(
             text,
             "\
-0000:00:03.0 (1234:11e8): the time of one call that maps memory, which is present already, and of one that unmaps it
+0000:00:03.0 (1234:11e8): how long one map call and one unmap call take, for memory that is in RAM already
  backend  size  pages  call   count      min      p50      p90      p99      max  p50/page
  type1    4K    4K     map     5000  1.00 ns  2.50 us  4.50 us  4.95 us  5.00 us   2.50 us
  type1    4K    4K     unmap   5000   900 ns   900 ns   900 ns   900 ns   900 ns    900 ns
  type1    2M    thp    map        3  51.2 us  51.2 us   102 us        -   102 us    100 ns
  type1    2M    thp    unmap      3  1.00 ms  1.00 ms  1.00 ms        -  1.00 ms   1.95 us
- type1    1G    thp    map
- type1    1G    thp    unmap
+ type1    1G    thp    map        0
+ type1    1G    thp    unmap      0
 p50: half of the calls took no longer (the median); p90 and p99: 90 and 99 of 100. p50/page: the median for each 4 KiB.
 p99 is shown from 5000 samples on: with fewer it says more about chance than about the host.
 This is a virtual machine: the ratios between the rows mean something, the times by themselves do not.

@@ -24,13 +24,7 @@ struct Device {
     group: Option<GroupId>,
     nodes: Vec<PathBuf>,
     /// Devices of the group that keep user space from opening it.
-    blockers: Vec<Holdup>,
-}
-
-#[derive(Debug, Serialize)]
-struct Holdup {
-    device: String,
-    driver: String,
+    blockers: Vec<Blocker>,
 }
 
 impl BindingReport {
@@ -43,13 +37,7 @@ impl BindingReport {
             driver: outcome.after,
             group: outcome.group,
             nodes: outcome.nodes,
-            blockers: blockers
-                .into_iter()
-                .map(|blocker| Holdup {
-                    device: blocker.device,
-                    driver: blocker.driver,
-                })
-                .collect(),
+            blockers,
         };
         Self {
             devices: outcomes.into_iter().map(device).collect(),
@@ -67,12 +55,14 @@ impl Report for BindingReport {
                 None => "without a driver".to_owned(),
             };
             write!(out, "{} ", device.bdf)?;
-            if device.changed {
-                let now = name(&device.driver);
+            let now = name(&device.driver);
+            if !device.changed {
+                write!(out, "is {now} already, nothing changed")?;
+            } else if device.driver == device.driver_before {
+                write!(out, "is {now} as before, its driver_override is restored")?;
+            } else {
                 let before = name(&device.driver_before);
                 write!(out, "is {} now, it was {before}", style.good(&now))?;
-            } else {
-                write!(out, "is {} already, nothing changed", name(&device.driver))?;
             }
             if !device.nodes.is_empty() {
                 if let Some(group) = device.group {

@@ -149,7 +149,7 @@ impl DeviceReport {
             ),
             Conclusion::Incomplete => (
                 style.caution("INCOMPLETE"),
-                "what could be checked passed, but what was skipped is not known: no verdict on this device",
+                "what could be checked passed; what was skipped is not known, so there is no verdict on this device",
             ),
             Conclusion::Interrupted => (
                 style.caution("INTERRUPTED"),

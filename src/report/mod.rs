@@ -2,26 +2,39 @@
 
 mod bench;
 mod binding;
+mod capture;
 mod checks;
 mod dma;
+mod doctor;
 mod duration;
 mod error;
+mod faults;
+mod group;
 mod hexdump;
 mod list;
 mod mapping;
 mod progress;
+mod show;
 mod style;
+mod tree;
+mod walk;
 
 pub use bench::BenchReport;
 pub use binding::{BindingReport, PlanReport};
+pub use capture::CaptureReport;
 pub use checks::{CheckList, DeviceReport, Subject, TestReport, outcome_text};
 pub use dma::{DmaReport, DmaVerdict};
+pub use doctor::DoctorReport;
 pub use error::ErrorReport;
+pub use faults::{FaultsReport, Followed, Nearby, Place, PlacedFault, Unlogged};
 pub use hexdump::HexDump;
 pub use list::ListReport;
 pub use mapping::{BytesReport, MapReport, MapsReport, UnmapReport};
 pub use progress::Progress;
+pub use show::{OpenedDevice, OpenedInterrupts, OpenedRegion, ShowReport};
 pub use style::Style;
+pub use tree::{Placed, TreeReport};
+pub use walk::{CpuPiece, CpuView, Missing, PhysicalAddress, Source, WalkReport};
 
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
@@ -106,6 +119,37 @@ impl Output {
             writeln!(out)?;
         } else {
             report.text(&mut out, self.style)?;
+        }
+        out.flush()
+    }
+
+    /// Prints the headings above results that come one by one; JSON has none.
+    ///
+    /// # Errors
+    /// What writing to standard output gave.
+    pub fn emit_follow_heading(self) -> io::Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        faults::write_heading(&mut io::stdout().lock(), self.style)
+    }
+
+    /// Prints one of many results that come as something happens: one line of text, or one JSON document on one line.
+    ///
+    /// # Errors
+    /// What writing to standard output gave.
+    pub fn emit_line(self, line: &Followed) -> io::Result<()> {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        if self.json {
+            let document = Document {
+                schema_version: SCHEMA_VERSION,
+                kind: line.kind(),
+                report: line,
+            };
+            serde_json::to_writer(&mut out, &document)?;
+            writeln!(out)?;
+        } else {
+            line.text(&mut out, self.style)?;
         }
         out.flush()
     }

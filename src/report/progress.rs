@@ -13,10 +13,14 @@ impl Progress {
     /// A line that turns while something of unknown length goes on. With `shown` false nothing is drawn.
     #[must_use]
     pub fn spinner(shown: bool) -> Self {
-        Self::new(None, shown, "{spinner} {msg} ({elapsed})")
+        let progress = Self::new(None, shown, "{spinner} {msg} ({elapsed})");
+        if shown {
+            progress.0.enable_steady_tick(Duration::from_millis(100));
+        }
+        progress
     }
 
-    /// A bar that fills.
+    /// A bar that fills. It is drawn only when it is told something: a thread of its own would disturb what is measured.
     #[must_use]
     pub fn bar(shown: bool) -> Self {
         Self::new(
@@ -34,11 +38,7 @@ impl Progress {
         };
         let style =
             ProgressStyle::with_template(template).expect("the templates of this file are valid");
-        let bar = ProgressBar::with_draw_target(steps, target).with_style(style);
-        if shown {
-            bar.enable_steady_tick(Duration::from_millis(100));
-        }
-        Self(bar)
+        Self(ProgressBar::with_draw_target(steps, target).with_style(style))
     }
 
     /// Says what is being done now.

@@ -11,9 +11,14 @@ use super::memory::HeldBytes;
 use super::protocol::{Answer, Extent, MappingInfo, Transfer, Transferred};
 use super::{Bytes, Failure};
 use crate::device::VfioDevice;
-use crate::engine::{EngineDriver, EngineLimits, driver_for};
+use crate::engine::{
+    Arena, EngineDriver, EngineLimits, EngineParts, Loaded, Reading, Seat, driver_for,
+};
 use crate::iommu::{AddressSpace, DmaBuffer, DmaMapping, PageKind};
 use crate::types::{Bdf, ExitClass, Iova, IovaRange, Protection, Size};
+
+/// The IOVAs set aside for an engine's rings and queues while it works, in bytes.
+const ENGINE_ROOM: u64 = 1 << 20;
 
 /// A transfer and all that it needs.
 struct Job {
@@ -25,6 +30,8 @@ struct Job {
     range: IovaRange,
     /// Where the holder's own memory is mapped meanwhile.
     between: IovaRange,
+    /// Where the engine may map memory of its own.
+    engine_room: IovaRange,
     extent: Extent,
     /// The memory of the range, if all of it is mapped.
     memory: Vec<Part>,
@@ -84,6 +91,10 @@ impl Holding {
         };
         let page = self.page();
         let between = self.take((size as u64).next_multiple_of(page), page)?;
+        let engine_room = self.take(ENGINE_ROOM, page).inspect_err(|_| {
+            self.give_back(between);
+        });
+        let engine_room = engine_room?;
         let job = Job {
             space: self.space.clone(),
             device,
@@ -92,6 +103,7 @@ impl Holding {
             stop,
             range,
             between,
+            engine_room,
             extent,
             memory,
             transfer,
@@ -100,6 +112,7 @@ impl Holding {
             let result = job.run();
             Box::new(move |holding| {
                 holding.give_back(between);
+                holding.give_back(engine_room);
                 result.map(Answer::Transferred)
             })
         })))
@@ -177,7 +190,17 @@ impl Job {
 
     /// Has the device copy, in pieces that its engine moves.
     fn copy(&self, source: Iova, destination: Iova, size: usize) -> Result<(), Failure> {
-        let mut engine = self.driver.open(&self.device)?;
+        // Its rings lie in the room set aside for them, so no one asks where they are in memory.
+        let unknown = |_| None;
+        let arena = Arena::within(self.space.clone(), self.engine_room, &unknown);
+        let mut engine = self.driver.open(EngineParts {
+            seat: Seat {
+                device: &self.device,
+                arena: &arena,
+            },
+            peer: None,
+            destructive: false,
+        })?;
         let limits = engine.limits();
         check(self.driver.name(), &limits, self.range)?;
         for offset in (0..size).step_by(limits.max_size) {
@@ -187,19 +210,26 @@ impl Job {
             }
             let at = |iova: Iova| Iova(iova.0 + offset as u64);
             let length = limits.max_size.min(size - offset);
-            engine.copy(at(source), at(destination), length)?;
+            match engine.load(at(source), length)? {
+                Loaded::Kept => engine.store(at(destination), length)?,
+                Loaded::Equal | Loaded::Different => return Err(keeps_nothing(self.driver.name())),
+            }
         }
         Ok(())
     }
 }
 
+fn keeps_nothing(engine: &str) -> Failure {
+    Failure::new(
+        ExitClass::NoVerdict,
+        format!("the {engine} engine cannot bring bytes from one address to another"),
+    )
+}
+
 /// That the engine can do what is asked.
 fn check(engine: &str, limits: &EngineLimits, range: IovaRange) -> Result<(), Failure> {
-    if !limits.memory_to_memory {
-        return Err(Failure::new(
-            ExitClass::NoVerdict,
-            format!("the {engine} engine cannot bring bytes from one address to another"),
-        ));
+    if limits.reading != Reading::Kept {
+        return Err(keeps_nothing(engine));
     }
     let alignment = limits.alignment.max(1) as u64;
     if range.start().0 % alignment != 0 || range.size() % u128::from(alignment) != 0 {

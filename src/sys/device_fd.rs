@@ -64,7 +64,7 @@ impl DeviceFd {
             attaching: AtomicBool::new(true),
         });
         Errno::clear();
-        let device = VfioDevice::new(sysfs, attachment.clone(), true).map_err(|step| {
+        let device = VfioDevice::new(sysfs, attachment.clone()).map_err(|step| {
             let last = Errno::last();
             AttachError {
                 errno: errno_of(&step).unwrap_or(last),

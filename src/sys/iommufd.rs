@@ -4,18 +4,24 @@ use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use iommufd_bindings::{
-    iommu_ioas_iova_ranges, iommu_ioas_map, iommu_ioas_unmap, iommu_iova_range,
+    iommu_ioas_alloc, iommu_ioas_iova_ranges, iommu_ioas_map, iommu_ioas_unmap, iommu_iova_range,
 };
 use nix::errno::Errno;
 
 /// The private ioctls: their arguments are checked by the functions above them.
 mod ioctl {
     use iommufd_bindings::{
-        IOMMUFD_CMD_IOAS_IOVA_RANGES, IOMMUFD_CMD_IOAS_MAP, IOMMUFD_CMD_IOAS_UNMAP,
-        IOMMUFD_TYPE as TYPE, iommu_ioas_iova_ranges, iommu_ioas_map, iommu_ioas_unmap,
+        IOMMUFD_CMD_IOAS_ALLOC, IOMMUFD_CMD_IOAS_IOVA_RANGES, IOMMUFD_CMD_IOAS_MAP,
+        IOMMUFD_CMD_IOAS_UNMAP, IOMMUFD_TYPE as TYPE, iommu_ioas_alloc, iommu_ioas_iova_ranges,
+        iommu_ioas_map, iommu_ioas_unmap,
     };
     use nix::{ioctl_readwrite_bad, request_code_none as request};
 
+    ioctl_readwrite_bad!(
+        ioas_alloc,
+        request!(TYPE, IOMMUFD_CMD_IOAS_ALLOC),
+        iommu_ioas_alloc
+    );
     ioctl_readwrite_bad!(
         ioas_iova_ranges,
         request!(TYPE, IOMMUFD_CMD_IOAS_IOVA_RANGES),
@@ -40,6 +46,16 @@ pub struct IoasInfo {
     pub iova_ranges: Vec<(u64, u64)>,
     /// IOVAs and sizes must be multiples of this.
     pub alignment: u64,
+}
+
+/// Makes an empty IOAS and returns its number. It goes with its iommufd.
+pub fn alloc_ioas(iommufd: BorrowedFd<'_>) -> nix::Result<u32> {
+    let mut answer = iommu_ioas_alloc {
+        size: size_of::<iommu_ioas_alloc>() as u32,
+        ..Default::default()
+    };
+    // SAFETY: the struct is the ioctl's own and names no memory.
+    unsafe { ioctl::ioas_alloc(iommufd.as_raw_fd(), &mut answer) }.map(|_| answer.out_ioas_id)
 }
 
 /// Maps memory into an IOAS.
@@ -91,7 +107,8 @@ pub fn ioas_info(iommufd: BorrowedFd<'_>, ioas_id: u32) -> nix::Result<IoasInfo>
 #[cfg(test)]
 mod tests {
     use iommufd_bindings::{
-        IOMMUFD_CMD_IOAS_IOVA_RANGES, IOMMUFD_CMD_IOAS_MAP, IOMMUFD_CMD_IOAS_UNMAP, IOMMUFD_TYPE,
+        IOMMUFD_CMD_IOAS_ALLOC, IOMMUFD_CMD_IOAS_IOVA_RANGES, IOMMUFD_CMD_IOAS_MAP,
+        IOMMUFD_CMD_IOAS_UNMAP, IOMMUFD_TYPE,
     };
     use nix::request_code_none;
 
@@ -99,6 +116,7 @@ mod tests {
     fn request_codes_are_the_kernels() {
         // Values of linux/iommufd.h, as a C compiler gives them.
         for (command, code) in [
+            (IOMMUFD_CMD_IOAS_ALLOC, 0x3b81),
             (IOMMUFD_CMD_IOAS_IOVA_RANGES, 0x3b84),
             (IOMMUFD_CMD_IOAS_MAP, 0x3b85),
             (IOMMUFD_CMD_IOAS_UNMAP, 0x3b86),

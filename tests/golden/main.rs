@@ -3,6 +3,8 @@
 //! `SNAPSHOTS=overwrite cargo test --test golden` writes the expected files anew; read the difference before you commit it.
 
 mod damaged;
+mod look;
+mod observing;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -6,9 +6,11 @@
 mod binding;
 mod holding;
 mod measuring;
+mod observing;
 mod proof;
 mod refusals;
 mod required;
+mod safety;
 
 #[path = "../lab/mod.rs"]
 #[expect(
@@ -35,8 +37,10 @@ fn main() {
         proof::trials(),
         binding::trials(),
         refusals::trials(),
+        safety::trials(),
         measuring::trials(),
         holding::trials(),
+        observing::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

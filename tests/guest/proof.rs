@@ -66,37 +66,104 @@ fn guests() -> Vec<(String, Machine, Vec<Requirement>)> {
     guests
 }
 
+/// How the devices of an engine are made ready, and what must be so when they were given back; shell scripts.
+struct Engine {
+    name: &'static str,
+    /// Prints the names of the devices, on one line.
+    prepare: &'static str,
+    afterwards: &'static str,
+}
+
+const ENGINES: &[Engine] = &[
+    Engine {
+        name: "edu",
+        prepare: "echo 1234:11e8",
+        afterwards: "true",
+    },
+    Engine {
+        name: "nvme",
+        // Bytes that are not those of a blocked read, and whose hash must stay.
+        prepare: "dd if=/bin/busybox of=/dev/nvme0n1 bs=64k 2>/dev/null && sync && sha256sum < /dev/nvme0n1 > /tmp/hash && echo nvme0",
+        afterwards: "for wait in $(seq 100); do [ -b /dev/nvme0n1 ] && break; usleep 100000; done
+                     sha256sum < /dev/nvme0n1 | cmp - /tmp/hash",
+    },
+    Engine {
+        name: "igb",
+        prepare: "echo 8086:10c9",
+        afterwards: "true",
+    },
+    Engine {
+        name: "igbvf",
+        prepare: "cd /sys/bus/pci/drivers/igb/0000:*/ && echo 0 > sriov_drivers_autoprobe && ip link set $(ls net) up &&
+                  for wait in $(seq 100); do grep -q up net/*/operstate && break; usleep 100000; done &&
+                  echo 2 > sriov_numvfs && for number in 0 1; do basename $(readlink virtfn$number); done | xargs",
+        afterwards: "cd /sys/bus/pci/drivers/igb/0000:*/ && echo 0 > sriov_numvfs && ip link set $(ls net) down",
+    },
+];
+
+impl Engine {
+    /// Makes the devices ready and binds them; returns their addresses.
+    fn bind(&self, guest: &mut Guest) -> Result<String, Failed> {
+        let devices = run(guest, self.prepare, 0)?.stdout;
+        let bind = format!("iommu-tool bind --json {}", devices.trim());
+        let bound = run_json(guest, &bind, 0)?;
+        let addresses: Vec<&str> = bound["devices"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|device| device["bdf"].as_str())
+            .collect();
+        Ok(addresses.join(" "))
+    }
+
+    /// Gives the devices back.
+    fn unbind(&self, guest: &mut Guest, addresses: &str) -> Result<(), Failed> {
+        run(guest, &format!("iommu-tool unbind {addresses}"), 0)?;
+        run(guest, self.afterwards, 0)?;
+        expect_clean_kernel(guest)
+    }
+}
+
 fn meets(guest: &mut Guest, row: &Requirement) -> Result<(), Failed> {
-    run(guest, &format!("iommu-tool bind {EDU}"), 0)?;
+    let engine = ENGINES
+        .iter()
+        .find(|engine| engine.name == row.engine)
+        .ok_or_else(|| format!("no devices are known for {row:?}"))?;
+    let addresses = engine.bind(guest)?;
     let report = run_json(
         guest,
-        &format!("iommu-tool test --json --backend {} {EDU}", row.backend),
+        &format!(
+            "iommu-tool test --json --backend {} {addresses}",
+            row.backend
+        ),
         0,
     )?;
-    let unmet = row.unmet(&report["devices"][0]);
-    if !unmet.is_empty() {
+    let tested = report["devices"].as_array().map_or(&[][..], Vec::as_slice);
+    let unmet: Vec<String> = tested.iter().flat_map(|device| row.unmet(device)).collect();
+    if tested.is_empty() || !unmet.is_empty() {
         return Err(format!(
             "the committed table is not met for {row:?}:\n{}\n{report:#}",
             unmet.join("\n")
         )
         .into());
     }
-    run(guest, &format!("iommu-tool unbind {EDU}"), 0)?;
-    expect_clean_kernel(guest)
+    engine.unbind(guest, &addresses)
 }
 
 fn tells_what_is_not_translated(guest: &mut Guest) -> Result<(), Failed> {
-    run(guest, &format!("iommu-tool bind {EDU}"), 0)?;
-    for backend in ["type1", "iommufd"] {
-        let output = run(
-            guest,
-            &format!("iommu-tool test --backend {backend} {EDU}"),
-            1,
-        )?;
-        expect_words("the verdict", &output.stdout, &["FAIL", "NOT TRANSLATED"])?;
+    for engine in ENGINES {
+        let addresses = engine.bind(guest)?;
+        for backend in ["type1", "iommufd"] {
+            let output = run(
+                guest,
+                &format!("iommu-tool test --backend {backend} {addresses}"),
+                1,
+            )?;
+            expect_words("the verdict", &output.stdout, &["FAIL", "NOT TRANSLATED"])?;
+        }
+        engine.unbind(guest, &addresses)?;
     }
-    run(guest, &format!("iommu-tool unbind {EDU}"), 0)?;
-    expect_clean_kernel(guest)
+    Ok(())
 }
 
 /// SIGINT in the middle: exit 1, bus mastering off, nothing pinned, and the next run passes.

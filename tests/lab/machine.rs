@@ -84,10 +84,12 @@ fn kernel_parameters(machine: &Machine, shell: bool) -> String {
     match machine.iommu {
         Iommu::Intel => parameters.push("intel_iommu=on"),
         Iommu::IntelScalable => parameters.push("intel_iommu=on,sm_on"),
-        // Without it the kernel's own drivers would wait for DMA that goes elsewhere. It does not
-        // concern VFIO, which never uses the default domain.
-        Iommu::AmdBroken => parameters.push("iommu=pt"),
-        Iommu::Virtio | Iommu::Amd | Iommu::None => {}
+        // The emulated CPU has no microcode against this attack, and older kernels log a warning.
+        Iommu::Amd => parameters.push("spec_rstack_overflow=off"),
+        // With translated DMA the kernel's own drivers would wait for data that went elsewhere. That
+        // does not concern VFIO, which never uses the default domain.
+        Iommu::AmdBroken => parameters.extend(["spec_rstack_overflow=off", "iommu=pt"]),
+        Iommu::Virtio | Iommu::None => {}
     }
     if shell {
         // The kernel hands parameters which it does not know to init, as environment.

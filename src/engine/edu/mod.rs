@@ -13,9 +13,9 @@ use self::registers::{
     BAR, BUFFER, BUFFER_SIZE, DMA_COMMAND, DMA_COUNT, DMA_DESTINATION, DMA_SOURCE, IDENTIFICATION,
     START, TO_MEMORY, VERSION_1_0,
 };
-use super::{DmaEngine, EngineDriver, EngineError, EngineLimits};
-use crate::device::{Registers, VfioDevice};
-use crate::types::{Iova, IovaRange, PciId};
+use super::{DmaEngine, EngineDriver, EngineError, EngineLimits, EngineParts, Loaded, Reading};
+use crate::device::Registers;
+use crate::types::{Iova, PciId};
 
 const NAME: &str = "edu";
 
@@ -43,7 +43,8 @@ impl EngineDriver for EduDriver {
         true
     }
 
-    fn open<'d>(&self, device: &'d VfioDevice) -> Result<Box<dyn DmaEngine + 'd>, EngineError> {
+    fn open<'d>(&self, parts: EngineParts<'d>) -> Result<Box<dyn DmaEngine + 'd>, EngineError> {
+        let device = parts.seat.device;
         let registers = device.map_bar(BAR)?;
         let bus_master = device.master_bus()?;
         Ok(Box::new(Edu::start(registers, bus_master, TIMEOUT)?))
@@ -121,40 +122,29 @@ impl<R: Registers, M> Edu<R, M> {
     }
 }
 
-/// Refuses what would leave the device's buffer, or the address space.
-fn check(iova: Iova, size: usize) -> Result<(), EngineError> {
-    if size == 0 || size > BUFFER_SIZE {
-        return Err(EngineError::Size {
-            engine: NAME,
-            size,
-            max: BUFFER_SIZE,
-        });
-    }
-    match IovaRange::new(iova, size as u64) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(EngineError::Range { iova, size }),
-    }
-}
-
 impl<R: Registers, M> DmaEngine for Edu<R, M> {
     fn limits(&self) -> EngineLimits {
         EngineLimits {
             address_bits: 28,
             register_bits: 64,
             max_size: BUFFER_SIZE,
+            size_unit: 1,
             alignment: 1,
-            memory_to_memory: true,
+            reading: Reading::Kept,
+            echoes: false,
         }
     }
 
-    fn load(&mut self, source: Iova, size: usize) -> Result<(), EngineError> {
-        check(source, size)?;
+    fn load(&mut self, source: Iova, size: usize) -> Result<Loaded, EngineError> {
+        // Transfers beyond the buffer make QEMU access its own memory out of bounds.
+        self.limits().check(NAME, source, size)?;
         let what = || format!("reading {size} bytes at {source}");
-        self.transfer(source.0, BUFFER, size, 0, what)
+        self.transfer(source.0, BUFFER, size, 0, what)?;
+        Ok(Loaded::Kept)
     }
 
     fn store(&mut self, destination: Iova, size: usize) -> Result<(), EngineError> {
-        check(destination, size)?;
+        self.limits().check(NAME, destination, size)?;
         let what = || format!("writing {size} bytes to {destination}");
         self.transfer(BUFFER, destination.0, size, TO_MEMORY, what)
     }
@@ -275,8 +265,8 @@ mod tests {
             (333, 3, 0x3ffd - 333),
         ] {
             let before = device.memory.borrow().clone();
-            edu.copy(Iova(MEMORY_START + from), Iova(MEMORY_START + to), size)
-                .unwrap();
+            edu.load(Iova(MEMORY_START + from), size).unwrap();
+            edu.store(Iova(MEMORY_START + to), size).unwrap();
             let (from, to) = (from as usize, to as usize);
             let after = device.memory.borrow();
             assert_eq!(after[to..to + size], before[from..from + size]);

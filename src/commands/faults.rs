@@ -1,0 +1,194 @@
+//! `faults [--follow] [--device D]`: what devices tried and an IOMMU blocked, as the kernel's log and the interrupts tell.
+
+use anyhow::Context as _;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::nearby::Surroundings;
+use super::{Context, Failure};
+use crate::binding;
+use crate::cli::FaultsArgs;
+use crate::host::{Fault, FaultReader, Host, IommuKind, KernelLog, LogEvent};
+use crate::report::{FaultsReport, Followed, PlacedFault, Unlogged};
+use crate::types::{Bdf, ExitClass};
+
+/// How long the log must be quiet before the interrupts are compared with it: their messages come a little later.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// Prints the faults that the log holds, and with `--follow` those to come.
+///
+/// # Errors
+/// There is no IOMMU, no such device, or the log cannot be read.
+pub fn run(args: &FaultsArgs, context: &Context) -> anyhow::Result<ExitClass> {
+    let host = &context.host;
+    let device = match &args.device {
+        Some(name) => Some(binding::resolve_one(host, name)?.bdf),
+        None => None,
+    };
+    host.require_iommu()?;
+    let log = KernelLog::open(host).map_err(|error| {
+        Failure::new(
+            ExitClass::Failed,
+            format!(
+                "cannot read the kernel's log, /dev/kmsg: {error}. It needs CAP_SYSLOG (run as root); containers often have no such file"
+            ),
+        )
+    })?;
+    if !args.follow {
+        let report = report(host, log, device, args.nearby)?;
+        context.output.emit(&report)?;
+        return Ok(ExitClass::Done);
+    }
+    if !host.is_live() {
+        let message = "there is nothing to follow on a captured host: leave out --follow";
+        return Err(Failure::new(ExitClass::Usage, message).into());
+    }
+    follow(host, log, device, args.nearby, context)
+}
+
+/// Counts the faults in the log, of all devices, to compare them with the interrupts.
+#[derive(Debug, Default)]
+struct Tally(BTreeMap<IommuKind, u64>);
+
+impl Tally {
+    fn add(&mut self, event: &LogEvent) {
+        let iommu = match event {
+            LogEvent::Fault(fault) => fault.iommu,
+            LogEvent::OtherStatus => IommuKind::Vtd,
+            LogEvent::Suppressed(_) | LogEvent::Overflow(_) => return,
+        };
+        *self.0.entry(iommu).or_default() += 1;
+    }
+
+    fn of(&self, iommu: IommuKind) -> u64 {
+        self.0.get(&iommu).copied().unwrap_or_default()
+    }
+}
+
+fn interrupts_by_kind(host: &Host) -> BTreeMap<IommuKind, u64> {
+    let mut counts = BTreeMap::new();
+    for interrupts in host.fault_interrupts() {
+        *counts.entry(interrupts.iommu).or_default() += interrupts.count;
+    }
+    counts
+}
+
+fn is_wanted(fault: &Fault, device: Option<Bdf>) -> bool {
+    device.is_none_or(|device| fault.device == Some(device))
+}
+
+fn report(
+    host: &Host,
+    mut log: KernelLog,
+    device: Option<Bdf>,
+    nearby: bool,
+) -> anyhow::Result<FaultsReport> {
+    let mut surroundings = nearby.then(|| Surroundings::new(host));
+    let records = log.new_records().context("cannot read the kernel's log")?;
+    let mut reader = FaultReader::default();
+    let mut events: Vec<LogEvent> = records.iter().filter_map(|r| reader.read(r)).collect();
+    events.extend(reader.finish());
+
+    let interrupts = host.fault_interrupts();
+    let mut report = FaultsReport {
+        device,
+        faults: Vec::new(),
+        suppressed: Vec::new(),
+        overflows: Vec::new(),
+        records_lost: log.lost(),
+        interrupts,
+        unlogged: Vec::new(),
+    };
+    let mut tally = Tally::default();
+    for event in events {
+        tally.add(&event);
+        match event {
+            LogEvent::Fault(mut fault) => {
+                fault.locate(host);
+                if is_wanted(&fault, device) {
+                    let nearby = surroundings.as_mut().and_then(|near| near.of(&fault));
+                    report.faults.push(PlacedFault { fault, nearby });
+                }
+            }
+            LogEvent::Suppressed(suppressed) => report.suppressed.push(suppressed),
+            LogEvent::Overflow(overflow) => report.overflows.push(overflow),
+            LogEvent::OtherStatus => {}
+        }
+    }
+    report.unlogged = interrupts_by_kind(host)
+        .into_iter()
+        .filter_map(|(iommu, count)| Unlogged::new(iommu, count, tally.of(iommu)))
+        .collect();
+    Ok(report)
+}
+
+/// Prints each fault as it comes, until a signal ends the program.
+fn follow(
+    host: &Host,
+    mut log: KernelLog,
+    device: Option<Bdf>,
+    nearby: bool,
+    context: &Context,
+) -> anyhow::Result<ExitClass> {
+    let output = context.output;
+    let mut reader = FaultReader::default();
+    let print = |event: LogEvent| {
+        output.emit_line(&match event {
+            LogEvent::Fault(mut fault) => {
+                fault.locate(host);
+                if !is_wanted(&fault, device) {
+                    return Ok(());
+                }
+                // While a fault is fresh, what it hit is still there.
+                let nearby = nearby.then(|| Surroundings::new(host).of(&fault)).flatten();
+                Followed::Fault(PlacedFault { fault, nearby })
+            }
+            LogEvent::Suppressed(suppressed) => Followed::Suppressed(suppressed),
+            LogEvent::Overflow(overflow) => Followed::Overflow(overflow),
+            LogEvent::OtherStatus => return Ok(()),
+        })
+    };
+    output.emit_follow_heading()?;
+
+    let mut counted = interrupts_by_kind(host);
+    let mut tally = Tally::default();
+    let mut lost = 0;
+    let mut last_fault = Instant::now();
+    // What was in the log before is printed, and does not count: the interrupts are counted from now on.
+    let mut is_old = true;
+    loop {
+        for record in log.new_records().context("cannot read the kernel's log")? {
+            if let Some(event) = reader.read(&record) {
+                if !is_old {
+                    tally.add(&event);
+                }
+                last_fault = Instant::now();
+                print(event)?;
+            }
+        }
+        is_old = false;
+        if log.lost() > lost {
+            let records_lost = log.lost() - lost;
+            output.emit_line(&Followed::Lost { records_lost })?;
+            lost = log.lost();
+        }
+        if last_fault.elapsed() >= SETTLING {
+            if let Some(event) = reader.finish() {
+                tally.add(&event);
+                print(event)?;
+            }
+            let now = interrupts_by_kind(host);
+            for (iommu, count) in &now {
+                let before = counted.get(iommu).copied().unwrap_or_default();
+                let more = count.saturating_sub(before);
+                if let Some(unlogged) = Unlogged::new(*iommu, more, tally.of(*iommu)) {
+                    output.emit_line(&Followed::Unlogged(unlogged))?;
+                }
+            }
+            counted = now;
+            tally = Tally::default();
+        }
+        log.wait(SETTLING)
+            .context("cannot wait for the kernel's log")?;
+    }
+}

@@ -1,0 +1,221 @@
+//! `walk` and `faults`: what the IOMMU's tables hold is what was mapped, and what the IOMMU blocks is told.
+
+use super::lab::{Guest, Iommu, Kernel, Machine};
+use super::{expect_clean_kernel, in_guest, machine, run, run_json};
+use libtest_mimic::{Failed, Trial};
+use serde_json::Value;
+
+const EDU: &str = "1234:11e8";
+
+/// Above all memory of the guest, and where no large page begins.
+const IOVA: u64 = 0x12_3456_7abc;
+
+/// Huge pages of 1 GiB: two for the mapping before and after, and room for the rest.
+const LARGE_PAGES: &str = "hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=4";
+
+pub fn trials() -> Vec<Trial> {
+    let tables = [
+        ("legacy mode", Iommu::Intel, &[][..]),
+        ("scalable mode", Iommu::IntelScalable, &[]),
+        (
+            "scalable mode, first-stage tables",
+            Iommu::IntelScalable,
+            &["-global", "intel-iommu.fsts=on"],
+        ),
+    ];
+    let walks = tables.into_iter().map(|(name, iommu, qemu)| {
+        let machine = Machine {
+            memory: "6G".into(),
+            qemu: qemu.iter().map(ToString::to_string).collect(),
+            ..machine(Kernel::Lab, iommu, &[LARGE_PAGES])
+        };
+        in_guest(
+            format!("observing::walk of VT-d's tables, {name}"),
+            machine,
+            move |guest| walks_tables(guest, name),
+        )
+    });
+    let traces = [(Kernel::Distro, Iommu::Intel), (Kernel::Lab, Iommu::Amd)]
+        .into_iter()
+        .map(|(kernel, iommu)| {
+            in_guest(
+                format!("observing::walk by trace events, {kernel} kernel, {iommu}"),
+                machine(kernel, iommu, &[]),
+                walks_traces,
+            )
+        });
+    let faults = [Kernel::Lab, Kernel::Distro].map(|kernel| {
+        in_guest(
+            format!("observing::every fault is told, {kernel} kernel"),
+            machine(kernel, Iommu::Intel, &[]),
+            tells_faults,
+        )
+    });
+    walks.chain(traces).chain(faults).collect()
+}
+
+/// A number that JSON has as `0x…`.
+fn number(value: &Value) -> Option<u64> {
+    u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
+}
+
+fn expect(holds: bool, what: &str, report: &Value) -> Result<(), Failed> {
+    if holds {
+        Ok(())
+    } else {
+        Err(format!("{what}: {report:#}").into())
+    }
+}
+
+/// A page of each size: the walk ends at a leaf of that size, which holds the page that the CPU has; mapped anew, the new page.
+fn walks_tables(guest: &mut Guest, mode: &str) -> Result<(), Failed> {
+    run(guest, &format!("iommu-tool bind {EDU}"), 0)?;
+    for backend in ["type1", "iommufd"] {
+        for (pages, size, levels, memory) in [
+            ("4k", 4096_u64, 4, "20K --scatter"),
+            ("2m", 2 << 20, 3, "2M"),
+            ("1g", 1 << 30, 2, "1G"),
+        ] {
+            let script = format!(
+                "iommu-tool walk --json {EDU} {IOVA:#x} --map {memory} --pages {pages} --remap --backend {backend}"
+            );
+            let report = run_json(guest, &script, 0)?;
+            let offset = IOVA % size;
+            for sight in [&report, &report["remapped"]] {
+                let entries = sight["walk"]["entries"].as_array();
+                let leaf = entries.and_then(|entries| entries.last()).unwrap_or(sight);
+                let physical = number(&sight["physical_address"]);
+                let lookup = sight["lookup"]["mode"].as_str();
+                expect(
+                    lookup.is_some_and(|m| mode.starts_with(m)),
+                    "the mode",
+                    sight,
+                )?;
+                expect(sight["source"] == "debugfs", "the source", sight)?;
+                expect(sight["page"]["size"] == size, "the page's size", sight)?;
+                expect(
+                    entries.is_some_and(|entries| entries.len() == levels),
+                    "the number of levels",
+                    sight,
+                )?;
+                // The address is in the entry itself, and the offset is added to it.
+                let in_leaf = number(&leaf["words"][0])
+                    .map(|word| word & 0x000f_ffff_ffff_f000 & !(size - 1) | offset);
+                expect(
+                    physical.is_some() && physical == in_leaf,
+                    "the leaf leads to another page",
+                    sight,
+                )?;
+                expect(
+                    sight["cpu"]["agrees"] == true,
+                    "the CPU and the IOMMU disagree",
+                    sight,
+                )?;
+            }
+            expect(
+                report["physical_address"] != report["remapped"]["physical_address"],
+                "the leaf did not change",
+                &report,
+            )?;
+        }
+        let pieces = run_json(
+            guest,
+            &format!("iommu-tool walk --json {EDU} {IOVA:#x} --map 20K --scatter --all"),
+            0,
+        )?;
+        let range = &pieces["ranges"][0];
+        expect(
+            range["pages"] == serde_json::json!([[4096, 5]]) && pieces["ranges"][1].is_null(),
+            "scattered pages are one range",
+            &pieces,
+        )?;
+    }
+    // After the mapping's end nothing is there.
+    let gone = run_json(guest, &format!("iommu-tool walk --json {EDU} {IOVA:#x}"), 1)?;
+    expect(gone["page"].is_null(), "nothing is mapped", &gone)?;
+    leaves_no_trace(guest)
+}
+
+/// Where no kernel shows the tables: what was mapped is told by trace events, and is what the CPU has.
+fn walks_traces(guest: &mut Guest) -> Result<(), Failed> {
+    run(guest, &format!("iommu-tool bind {EDU}"), 0)?;
+    for memory in ["20K --scatter", "4M --pages thp"] {
+        let script = format!("iommu-tool walk --json {EDU} {IOVA:#x} --map {memory} --remap");
+        let report = run_json(guest, &script, 0)?;
+        for sight in [&report, &report["remapped"]] {
+            expect(sight["source"] == "trace-events", "the source", sight)?;
+            expect(
+                sight["cpu"]["agrees"] == true,
+                "the CPU has other memory than was mapped",
+                sight,
+            )?;
+        }
+        expect(
+            report["physical_address"] != report["remapped"]["physical_address"],
+            "other memory was mapped",
+            &report,
+        )?;
+    }
+    // What was mapped before cannot be learned.
+    run(guest, &format!("iommu-tool walk {EDU} {IOVA:#x}"), 4)?;
+    leaves_no_trace(guest)
+}
+
+fn leaves_no_trace(guest: &mut Guest) -> Result<(), Failed> {
+    run(
+        guest,
+        &format!("iommu-tool unbind {EDU} && test -z \"$(ls /sys/kernel/tracing/instances)\""),
+        0,
+    )?;
+    expect_clean_kernel(guest)
+}
+
+/// `test` makes some faults, seconds apart. Each is in the log as often as the IOMMU interrupted, with device and address.
+fn tells_faults(guest: &mut Guest) -> Result<(), Failed> {
+    let script = format!(
+        "iommu-tool bind {EDU} >&2 || exit
+         iommu-tool faults --follow --json > followed & follower=$!
+         iommu-tool test {EDU} >&2 && sleep 6 && iommu-tool test {EDU} >&2 || exit
+         sleep 2; kill $follower; iommu-tool faults --json --device {EDU}"
+    );
+    let report = run_json(guest, &script, 0)?;
+    let faults = report["faults"].as_array().map_or(&[][..], Vec::as_slice);
+    expect(!faults.is_empty(), "there are faults", &report)?;
+    for fault in faults {
+        let is_whole = fault["device"] == "0000:00:03.0"
+            && number(&fault["address"]).is_some()
+            && ["read", "write"].contains(&fault["access"].as_str().unwrap_or_default());
+        expect(is_whole, "a fault has device, address and access", fault)?;
+    }
+    let interrupts: u64 = report["interrupts"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|unit| unit["count"].as_u64())
+        .sum();
+    expect(
+        interrupts == faults.len() as u64,
+        "the IOMMU interrupted once for each fault",
+        &report,
+    )?;
+    expect(
+        report["unlogged"] == serde_json::json!([]),
+        "no fault is missing",
+        &report,
+    )?;
+
+    // The same faults came one by one, a line each.
+    let followed = run(guest, "cat followed", 0)?.stdout;
+    let lines: Result<Vec<Value>, _> = followed.lines().map(serde_json::from_str).collect();
+    let lines = lines.map_err(|error| format!("not one document a line: {error}\n{followed}"))?;
+    let same = lines.len() == faults.len()
+        && lines
+            .iter()
+            .zip(faults)
+            .all(|(line, fault)| line["kind"] == "fault" && line["line"] == fault["line"]);
+    if !same {
+        return Err(format!("other faults were followed:\n{followed}\n{report:#}").into());
+    }
+    run(guest, &format!("iommu-tool unbind {EDU}"), 0)?;
+    expect_clean_kernel(guest)
+}

@@ -1,0 +1,128 @@
+//! What the host or another process uses stays where it is; commands on one device wait for each other.
+
+use super::lab::{Guest, Iommu, Kernel};
+use super::{expect_clean_kernel, expect_words, in_guest, machine, run};
+use libtest_mimic::{Failed, Trial};
+
+const EDU: &str = "0000:00:03.0";
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        in_guest(
+            "safety::a disk or an interface in use is not taken away",
+            machine(Kernel::Lab, Iommu::Intel, &[]),
+            in_use,
+        ),
+        in_guest(
+            "safety::commands on one device wait for each other",
+            machine(Kernel::Lab, Iommu::Intel, &[]),
+            at_once,
+        ),
+        // This kernel has process namespaces, in which a holder cannot be seen.
+        in_guest(
+            "safety::an unbind that waits in the kernel is left to it, and finished later",
+            machine(Kernel::Distro, Iommu::Intel, &[]),
+            held,
+        ),
+    ]
+}
+
+fn in_use(guest: &mut Guest) -> Result<(), Failed> {
+    run(guest, "mkswap /dev/nvme0n1 && swapon /dev/nvme0n1", 0)?;
+    let refused = run(guest, "iommu-tool bind nvme0", 3)?;
+    expect_words("bind of a disk", &refused.stderr, &["nvme0n1", "swap"])?;
+    run(guest, "grep -q nvme0n1 /proc/swaps", 0)?;
+
+    run(
+        guest,
+        "ip addr add 192.0.2.1/24 dev eth0 && ip link set eth0 up",
+        0,
+    )?;
+    let refused = run(guest, "iommu-tool bind eth0", 3)?;
+    expect_words(
+        "bind of an interface",
+        &refused.stderr,
+        &["eth0", "address"],
+    )?;
+
+    run(guest, "swapoff /dev/nvme0n1 && ip link set eth0 down", 0)?;
+    run(guest, "iommu-tool bind nvme0 eth0", 0)?;
+    run(guest, "iommu-tool unbind nvme0 eth0", 0)?;
+    run(
+        guest,
+        "test -e /sys/class/net/eth0 && test -e /sys/class/nvme/nvme0",
+        0,
+    )?;
+    expect_clean_kernel(guest)
+}
+
+fn at_once(guest: &mut Guest) -> Result<(), Failed> {
+    let script = format!(
+        "pids=
+         for round in 1 2 3 4 5 6; do
+             iommu-tool bind {EDU} & pids=\"$pids $!\"
+             iommu-tool unbind {EDU} & pids=\"$pids $!\"
+         done
+         for pid in $pids; do wait $pid || exit 1; done"
+    );
+    run(guest, &script, 0)?;
+    run(guest, &format!("iommu-tool unbind {EDU}"), 0)?;
+    let left = run(guest, "ls /run/iommu-tool/*.json; true", 0)?.stdout;
+    if !left.is_empty() {
+        return Err(format!("the journal still has entries: {left}").into());
+    }
+    run(
+        guest,
+        &format!("grep -q null /sys/bus/pci/devices/{EDU}/driver_override"),
+        0,
+    )?;
+    expect_clean_kernel(guest)
+}
+
+fn held(guest: &mut Guest) -> Result<(), Failed> {
+    let script = format!(
+        "iommu-tool bind {EDU} || exit 1
+         iommu-tool test {EDU} >/dev/null 2>&1 & echo $! >/run/holder
+         until ls -l /proc/$!/fd | grep -q vfio-device; do kill -0 $! || exit 1; done
+         kill -STOP $!"
+    );
+    run(guest, &script, 0)?;
+    let refused = run(guest, &format!("iommu-tool unbind {EDU}"), 3)?;
+    expect_words(
+        "unbind",
+        &refused.stderr,
+        &["held by iommu-tool (process", "/dev/vfio/"],
+    )?;
+
+    let hidden = format!(
+        "unshare -p -f -m sh -c 'mount -t proc proc /proc; iommu-tool unbind {EDU} 2>/run/said; echo $? >/run/status' &
+         until [ -s /run/status ]; do sleep 0.1; done
+         cat /run/said; exit $(cat /run/status)"
+    );
+    let waiting = run(guest, &hidden, 3)?;
+    expect_words(
+        "unbind with a hidden holder",
+        &waiting.stdout,
+        &["as soon as its holder lets go"],
+    )?;
+
+    // Nothing of this hangs while the kernel waits.
+    run(guest, &format!("iommu-tool list {EDU}"), 0)?;
+    run(guest, &format!("iommu-tool unbind {EDU}"), 3)?;
+    let unfinished = run(guest, &format!("iommu-tool bind {EDU}"), 3)?;
+    expect_words(
+        "bind",
+        &unfinished.stderr,
+        &["interrupted", "iommu-tool unbind"],
+    )?;
+
+    let let_go = "kill -KILL $(cat /run/holder); until ! grep -q iommu-tool /proc/[0-9]*/comm; do sleep 0.1; done";
+    run(guest, let_go, 0)?;
+    run(guest, &format!("iommu-tool unbind {EDU}"), 0)?;
+    run(
+        guest,
+        &format!("grep -q null /sys/bus/pci/devices/{EDU}/driver_override"),
+        0,
+    )?;
+    expect_clean_kernel(guest)
+}
