@@ -15,6 +15,7 @@ use nix::unistd::{geteuid, setsid};
 use super::folder::Unclaimed;
 use super::ready::{StartReport, Waiting, notify, report};
 use super::server::{End, Server, Signals};
+use super::testing::RunChecks;
 use super::{Client, Failure, Folder, Holding, SessionError};
 use crate::iommu;
 use crate::types::{BackendChoice, Bdf, ExitClass, GroupId, VfioNode};
@@ -40,6 +41,8 @@ pub struct HoldOptions {
     pub until_unmapped: bool,
     /// Whether it leaves the session of its caller.
     pub detach: bool,
+    /// What runs the checks of `test`.
+    pub run_checks: RunChecks,
     /// Where the command waits that started it.
     pub report_to: Option<PathBuf>,
 }
@@ -90,6 +93,7 @@ pub fn hold(nodes: &[VfioNode], options: &HoldOptions) -> Result<Held, SessionEr
         }
     };
     let holding = open(first, nodes, options.backend, claim.was_stale())?;
+    let holding = holding.with_checks(options.run_checks);
     let server = Server::new(holding, claim, signals, options.until_unmapped)?;
     if let Some(to) = &options.report_to {
         report(to, &StartReport::Ready);

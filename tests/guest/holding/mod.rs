@@ -34,6 +34,11 @@ const ON_BOTH_KERNELS: &[Scenario] = &[
         |_: &mut Machine| {},
     ),
     (
+        "a test in the holder",
+        include_str!("tested.sh"),
+        |_: &mut Machine| {},
+    ),
+    (
         "a device that is taken away",
         include_str!("taken_away.sh"),
         |_: &mut Machine| {},
