@@ -88,7 +88,6 @@ impl Host {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::host::root::host_of_files as host;
 
     type Files = &'static [(&'static str, &'static str)];

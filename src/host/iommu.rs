@@ -159,7 +159,6 @@ fn runs_under_hypervisor(cpuinfo: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::host::root::host_of_files as host;
 
     const DMAR: (&str, &str) = ("sys/firmware/acpi/tables/DMAR", "");
