@@ -2,7 +2,7 @@
 //!
 //! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`binding`], [`checks`], [`engine`],
 //! [`device`], [`iommu`], [`host`], and the value [`types`].
-//! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`] and [`bench`], [`engine`],
+//! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`] and [`mod@bench`], [`engine`],
 //! Layers, each importing only from those below it: [`commands`] and [`cli`], [`report`], [`checks`] and [`mod@bench`], [`engine`],
 //! [`device`], [`iommu`], [`binding`], [`host`], [`sys`], and the value [`types`].
 
