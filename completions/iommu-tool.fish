@@ -39,6 +39,13 @@ complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "doctor" -d 'C
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "capture" -d 'Write what list, show and doctor read of this host to a folder, to send with a bug report'
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "bind" -d 'Hand a device to VFIO, and remember the driver it had'
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "unbind" -d 'Give a device back to the driver it had before bind'
+complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "hold" -d 'Own an address space and the devices in it, in the foreground, for a service manager'
+complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "map" -d 'Map memory for a device, and keep it mapped'
+complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "unmap" -d 'Take mappings out'
+complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "maps" -d 'Show what is mapped now, and by whom'
+complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "dump" -d 'Print the bytes of mapped memory'
+complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "fill" -d 'Set the bytes of mapped memory'
+complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "dma" -d 'Have the device itself read or write mapped memory'
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "test" -d 'Prove by DMA that a device reaches the memory mapped for it, and nothing else'
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "bench" -d 'Measure how long mapping and unmapping memory takes'
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "walk" -d 'Show how the IOMMU translates an address of a device, step by step'
@@ -100,6 +107,99 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unbind" -l json -d
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unbind" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unbind" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unbind" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand hold" -l backend -d 'The kernel interface to use' -r -f -a "auto\t'iommufd where it works for the device, else type1'
+type1\t'Only type1'
+iommufd\t'Only iommufd'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand hold" -l report-to -d 'Tell a command that waits at this socket how the start went' -r -F
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand hold" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand hold" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand hold" -l until-unmapped -d 'End when the last mapping is taken out'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand hold" -l detach -d 'Leave the caller\'s session'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand hold" -l json -d 'Print one JSON document on standard output instead of text'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand hold" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand hold" -s q -l quiet -d 'Say nothing on standard error but errors'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand hold" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l size -d 'How much memory, in whole pages; of a file, all from the offset on if it is not given' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l iova -d 'Map here; without it, at a free IOVA that suits the largest page' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l page-size -d 'The pages of new memory; auto takes the largest that fit' -r -f -a "auto\t'The largest that fit and are to be had'
+4K\t'Base pages'
+2M\t'Reserved huge pages of 2 MiB'
+1G\t'Reserved huge pages of 1 GiB'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l protection -d 'What the device may do: read, or read and write' -r -f -a "rw\t'Read and write'
+r\t'Read'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l name -d 'A name, to unmap it by' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l file -d 'Map this file instead of new memory' -r -F
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l offset -d 'Where in the file to begin, in whole pages' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l backend -d 'The kernel interface to use, if a holder is started' -r -f -a "auto\t'iommufd where it works for the device, else type1'
+type1\t'Only type1'
+iommufd\t'Only iommufd'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l private -d 'Map a copy of the file\'s bytes, not the file'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l json -d 'Print one JSON document on standard output instead of text'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -s q -l quiet -d 'Say nothing on standard error but errors'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unmap" -l iova -d 'The mapping that begins here; with --size, all mappings within the range' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unmap" -l size -d 'The size of the range' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unmap" -l name -d 'The mapping with this name' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unmap" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unmap" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unmap" -l all -d 'All mappings'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unmap" -l json -d 'Print one JSON document on standard output instead of text'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unmap" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unmap" -s q -l quiet -d 'Say nothing on standard error but errors'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unmap" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand maps" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand maps" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand maps" -l json -d 'Print one JSON document on standard output instead of text'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand maps" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand maps" -s q -l quiet -d 'Say nothing on standard error but errors'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand maps" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dump" -l iova -d 'The first byte' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dump" -l size -d 'How many bytes; without it, to the end of the mapping' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dump" -l output -d 'Write the bytes to this file as they are; - is standard output' -r -F
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dump" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dump" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dump" -l json -d 'Print one JSON document on standard output instead of text'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dump" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dump" -s q -l quiet -d 'Say nothing on standard error but errors'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dump" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand fill" -l iova -d 'The first byte' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand fill" -l size -d 'How many bytes; without it, to the end of the mapping, or all of the input' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand fill" -l data -d 'Bytes as hexadecimal digits, repeated until the size is reached' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand fill" -l input -d 'Take the bytes from this file; - is standard input' -r -F
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand fill" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand fill" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand fill" -l json -d 'Print one JSON document on standard output instead of text'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand fill" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand fill" -s q -l quiet -d 'Say nothing on standard error but errors'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand fill" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dma" -l iova -d 'The first byte' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dma" -l size -d 'How many bytes; for a write, all that are given if it is left away' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dma" -l data -d 'The bytes to write as hexadecimal digits, repeated until the size is reached' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dma" -l input -d 'Write the bytes of this file; - is standard input' -r -F
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dma" -l output -d 'Save what was read in this file as it is; - is standard output' -r -F
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dma" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dma" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dma" -l json -d 'Print one JSON document on standard output instead of text'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dma" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dma" -s q -l quiet -d 'Say nothing on standard error but errors'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand dma" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l backend -d 'The kernel interface to use' -r -f -a "auto\t'iommufd where it works for the device, else type1'
 type1\t'Only type1'
 iommufd\t'Only iommufd'"
@@ -173,15 +273,22 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand completions" -l js
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand completions" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand completions" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind test bench walk faults completions help" -f -a "list" -d 'Show IOMMU groups, their devices and drivers, and what keeps a group from being assigned'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind test bench walk faults completions help" -f -a "show" -d 'Show everything about one device: group, isolation, regions, interrupts, resets, SR-IOV, what the IOMMU allows'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind test bench walk faults completions help" -f -a "doctor" -d 'Check whether this host, and the devices named, are ready for VFIO, and say what to do about it'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind test bench walk faults completions help" -f -a "capture" -d 'Write what list, show and doctor read of this host to a folder, to send with a bug report'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind test bench walk faults completions help" -f -a "bind" -d 'Hand a device to VFIO, and remember the driver it had'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind test bench walk faults completions help" -f -a "unbind" -d 'Give a device back to the driver it had before bind'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind test bench walk faults completions help" -f -a "test" -d 'Prove by DMA that a device reaches the memory mapped for it, and nothing else'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind test bench walk faults completions help" -f -a "bench" -d 'Measure how long mapping and unmapping memory takes'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind test bench walk faults completions help" -f -a "walk" -d 'Show how the IOMMU translates an address of a device, step by step'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind test bench walk faults completions help" -f -a "faults" -d 'Show what devices tried and an IOMMU blocked'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind test bench walk faults completions help" -f -a "completions" -d 'Print the completion script for a shell'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind test bench walk faults completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "list" -d 'Show IOMMU groups, their devices and drivers, and what keeps a group from being assigned'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "show" -d 'Show everything about one device: group, isolation, regions, interrupts, resets, SR-IOV, what the IOMMU allows'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "doctor" -d 'Check whether this host, and the devices named, are ready for VFIO, and say what to do about it'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "capture" -d 'Write what list, show and doctor read of this host to a folder, to send with a bug report'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "bind" -d 'Hand a device to VFIO, and remember the driver it had'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "unbind" -d 'Give a device back to the driver it had before bind'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "hold" -d 'Own an address space and the devices in it, in the foreground, for a service manager'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "map" -d 'Map memory for a device, and keep it mapped'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "unmap" -d 'Take mappings out'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "maps" -d 'Show what is mapped now, and by whom'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "dump" -d 'Print the bytes of mapped memory'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "fill" -d 'Set the bytes of mapped memory'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "dma" -d 'Have the device itself read or write mapped memory'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "test" -d 'Prove by DMA that a device reaches the memory mapped for it, and nothing else'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "bench" -d 'Measure how long mapping and unmapping memory takes'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "walk" -d 'Show how the IOMMU translates an address of a device, step by step'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "faults" -d 'Show what devices tried and an IOMMU blocked'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "completions" -d 'Print the completion script for a shell'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

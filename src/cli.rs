@@ -3,6 +3,13 @@
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
+mod mapping;
+
+pub use mapping::{
+    Direction, DmaArgs, DumpArgs, FillArgs, HoldArgs, MapArgs, MapPages, MapProtection, MapsArgs,
+    UnmapArgs,
+};
+
 use crate::types::{BackendChoice, DeviceName, Iova, Size};
 
 /// Bind PCI devices to VFIO, map memory through the IOMMU, prove by DMA what a device reaches, and measure what mapping costs.
@@ -90,6 +97,20 @@ pub enum Command {
     Bind(BindArgs),
     /// Give a device back to the driver it had before bind
     Unbind(UnbindArgs),
+    /// Own an address space and the devices in it, in the foreground, for a service manager
+    Hold(HoldArgs),
+    /// Map memory for a device, and keep it mapped
+    Map(MapArgs),
+    /// Take mappings out
+    Unmap(UnmapArgs),
+    /// Show what is mapped now, and by whom
+    Maps(MapsArgs),
+    /// Print the bytes of mapped memory
+    Dump(DumpArgs),
+    /// Set the bytes of mapped memory
+    Fill(FillArgs),
+    /// Have the device itself read or write mapped memory
+    Dma(DmaArgs),
     /// Prove by DMA that a device reaches the memory mapped for it, and nothing else
     Test(TestArgs),
     /// Measure how long mapping and unmapping memory takes

@@ -1,7 +1,7 @@
 //! The command-line program: parse, run, print the result or the error, exit.
 
 use clap::Parser;
-use iommu_tool::cli::{Cli, ColorChoice, GlobalArgs};
+use iommu_tool::cli::{Cli, ColorChoice, Command, GlobalArgs};
 use iommu_tool::commands::{self, Context, class_of};
 use iommu_tool::host::Host;
 use iommu_tool::report::{ErrorReport, Output};
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_logging(&cli.global);
+    start_logging(&cli);
     let output = output(&cli.global);
     let host = cli
         .global
@@ -23,9 +23,10 @@ fn main() -> ExitCode {
     class.into()
 }
 
-/// Messages of the program and its libraries go to standard error; `-v` and `-q` say how many.
-fn start_logging(global: &GlobalArgs) {
-    let (ours, theirs) = match (global.quiet, global.verbose) {
+/// Messages of the program and its libraries go to standard error; `-v` and `-q` say how many. A process that stays writes a log.
+fn start_logging(cli: &Cli) {
+    let stays = u8::from(matches!(cli.command, Command::Hold(_)));
+    let (ours, theirs) = match (cli.global.quiet, cli.global.verbose + stays) {
         (true, _) => (log::LevelFilter::Error, log::LevelFilter::Off),
         (_, 0) => (log::LevelFilter::Warn, log::LevelFilter::Off),
         (_, 1) => (log::LevelFilter::Info, log::LevelFilter::Error),

@@ -9,14 +9,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "cli", "report", "checks", "bench", "engine", "device", "iommu", "binding", "host",
-            "types",
+            "cli", "report", "checks", "bench", "session", "engine", "device", "iommu", "binding",
+            "host", "types",
         ],
     ),
     ("cli", &["types"]),
-    ("report", &["checks", "bench", "binding", "host", "types"]),
+    (
+        "report",
+        &["checks", "bench", "session", "binding", "host", "types"],
+    ),
     ("checks", &["engine", "device", "iommu", "host", "types"]),
     ("bench", &["engine", "device", "iommu", "host", "types"]),
+    ("session", &["engine", "device", "iommu", "sys", "types"]),
     ("engine", &["device", "iommu", "types"]),
     ("device", &["iommu", "sys", "types"]),
     ("iommu", &["sys", "types"]),
@@ -36,6 +40,7 @@ const UNSAFE_FILES: &[&str] = &[
     "iommu/iommufd.rs",
     "engine/arena/tests.rs", // For tests, as the next.
     "checks/fakes.rs",       // For tests: a stand-in has to spell the trait's `unsafe fn` out.
+    "session/fakes.rs",
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

@@ -72,7 +72,9 @@ fn unmapped(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
         ))
         .classed(Blocking::NotBlocked));
     }
-    let faults = log.and_then(|()| rig.observer.log_since_mark()).map(faults);
+    let faults = log
+        .and_then(|()| rig.observer.log_since_mark())
+        .map(fault_lines);
     let (blocking, how, lines) = match faults {
         Ok(lines) if lines.is_empty() => (Blocking::BlockedUnreported, String::new(), lines),
         Ok(lines) => (Blocking::BlockedAndReported, String::new(), lines),
@@ -113,7 +115,8 @@ pub(super) fn attempt<T>(result: Result<T, Problem>) -> Result<Result<T, String>
 const QUOTED: usize = 4;
 
 /// The lines in which an IOMMU driver reports a fault, each once, and not all if there are many.
-fn faults(lines: Vec<String>) -> Vec<String> {
+#[must_use]
+pub fn fault_lines(lines: Vec<String>) -> Vec<String> {
     let signs = ["DMAR: [DMA", "IO_PAGE_FAULT", "virtio_iommu", "arm-smmu-v3"];
     let mut faults: Vec<String> = lines
         .into_iter()

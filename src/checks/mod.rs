@@ -18,6 +18,7 @@ mod fakes;
 #[cfg(test)]
 mod tests;
 
+pub use isolation::fault_lines;
 pub use outcome::{Blocking, Conclusion, Finding, Outcome, Problem, Verdict};
 pub use rig::{Equipment, Observer, Rig};
 

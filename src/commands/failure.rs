@@ -7,6 +7,7 @@ use crate::device::DeviceError;
 use crate::engine::EngineError;
 use crate::host::{CaptureError, HostError};
 use crate::iommu::IommuError;
+use crate::session::{self, SessionError};
 use crate::types::ExitClass;
 
 /// An error of a command itself, with the exit status it leads to.
@@ -41,6 +42,12 @@ pub fn class_of(error: &anyhow::Error) -> ExitClass {
             .or_else(|| cause.downcast_ref().map(Problem::class))
             .or_else(|| cause.downcast_ref().map(BenchError::class))
             .or_else(|| cause.downcast_ref().map(BindingError::class))
+            .or_else(|| cause.downcast_ref().map(SessionError::class))
+            .or_else(|| {
+                cause
+                    .downcast_ref()
+                    .map(|failure: &session::Failure| failure.class)
+            })
     };
     error.chain().find_map(known).unwrap_or(ExitClass::Failed)
 }

@@ -4,17 +4,25 @@ mod bench;
 mod bind;
 mod capture;
 mod completions;
+mod dma;
 mod doctor;
+mod dump;
 mod failure;
 mod faults;
+mod fill;
+mod hold;
+mod holder;
 mod interrupt;
 mod list;
+mod map;
+mod maps;
 mod nearby;
 mod pages;
 mod show;
 mod target;
 mod test;
 mod unbind;
+mod unmap;
 mod walk;
 
 pub use failure::{Failure, class_of};
@@ -47,6 +55,13 @@ pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
         Command::Capture(args) => capture::run(args, context),
         Command::Bind(args) => bind::run(args, context),
         Command::Unbind(args) => unbind::run(args, context),
+        Command::Hold(args) => hold::run(args, context),
+        Command::Map(args) => map::run(args, context),
+        Command::Unmap(args) => unmap::run(args, context),
+        Command::Maps(args) => maps::run(args, context),
+        Command::Dump(args) => dump::run(args, context),
+        Command::Fill(args) => fill::run(args, context),
+        Command::Dma(args) => dma::run(args, context),
         Command::Test(args) => test::run(args, context),
         Command::Bench(args) => bench::run(args, context),
         Command::Completions(args) => completions::run(args, context),

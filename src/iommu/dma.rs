@@ -1,11 +1,17 @@
 //! Memory that devices reach by DMA.
 
+use std::fs::File;
+use std::io;
 use std::ops::Range;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::thread;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use nix::errno::Errno;
+use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::pages::transparent_bytes;
 use super::{AddressSpace, IommuError, PageKind};
@@ -13,7 +19,10 @@ use crate::types::{Iova, IovaRange, Protection, Size};
 
 const WORD: usize = size_of::<u64>();
 
-/// Anonymous memory, its pages populated, for devices to reach.
+/// The least memory that is worth a thread of its own when pages are populated.
+const PIECE: usize = 32 << 20;
+
+/// Memory for devices to reach, its pages populated: new memory, or a part of a file.
 ///
 /// Devices may read and write it at any time while it is mapped, so it is only accessed by volatile copies, never by reference.
 /// It is not passed on to child processes.
@@ -21,14 +30,27 @@ pub struct DmaBuffer {
     mapping: MmapRaw,
     start: usize,
     size: usize,
+    /// Whether others can take its pages away, by making the file shorter.
+    of_file: bool,
 }
 
 impl DmaBuffer {
     /// Memory of at least `size` bytes, rounded up to whole pages of that kind, and aligned to them.
     /// [`IommuError::NoPages`] if this host cannot give all of it in such pages.
     pub fn allocate(size: Size, pages: PageKind) -> Result<Self, IommuError> {
+        let buffer = Self::allocate_mostly(size, pages)?;
+        let first = buffer.address().as_ptr() as usize;
+        let all_huge = || transparent_bytes(first, first + buffer.size) == buffer.size as u64;
+        if pages == PageKind::Transparent && !all_huge() {
+            return Err(pages.exhausted(size));
+        }
+        Ok(buffer)
+    }
+
+    /// As [`Self::allocate`], but where transparent huge pages are scarce, the rest is made of base pages.
+    pub(super) fn allocate_mostly(size: Size, pages: PageKind) -> Result<Self, IommuError> {
         let page = pages.page(size)?;
-        let failed = |error: std::io::Error| {
+        let failed = |error: io::Error| {
             let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
             match errno {
                 Errno::ENOMEM if matches!(pages, PageKind::Huge(_)) => pages.exhausted(size),
@@ -76,18 +98,52 @@ impl DmaBuffer {
             PageKind::Base => advise(Advice::NoHugePage).unwrap_or_default(),
             PageKind::Huge(_) => {}
         }
-        advise(Advice::PopulateWrite).map_err(failed)?;
-        let buffer = Self {
+        populate(
+            &mapping,
+            start..start + rounded,
+            page,
+            Advice::PopulateWrite,
+        )
+        .map_err(failed)?;
+        Ok(Self {
             mapping,
             start,
             size: rounded,
+            of_file: false,
+        })
+    }
+
+    /// A part of a file, shared with all who map or write it; for devices to read, and to write if it is `writable`.
+    ///
+    /// Offset and size are multiples of the file's page size, and the file has as many bytes.
+    pub fn map_file(
+        file: &File,
+        offset: u64,
+        size: Size,
+        writable: bool,
+    ) -> Result<Self, IommuError> {
+        let failed = |error: io::Error| IommuError::MapFile {
+            size,
+            offset,
+            errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
         };
-        let first = buffer.address().as_ptr() as usize;
-        let all_huge = || transparent_bytes(first, first + rounded) == rounded as u64;
-        if pages == PageKind::Transparent && !all_huge() {
-            return Err(pages.exhausted(size));
-        }
-        Ok(buffer)
+        let length = usize::try_from(size.bytes()).map_err(|_| failed(Errno::ENOMEM.into()))?;
+        let mut options = MmapOptions::new();
+        options.offset(offset).len(length);
+        let (mapping, advice) = if writable {
+            (options.map_raw(file), Advice::PopulateWrite)
+        } else {
+            (options.map_raw_read_only(file), Advice::PopulateRead)
+        };
+        let mapping = mapping.map_err(failed)?;
+        mapping.advise(Advice::DontFork).map_err(failed)?;
+        populate(&mapping, 0..length, PIECE, advice).map_err(failed)?;
+        Ok(Self {
+            mapping,
+            start: 0,
+            size: length,
+            of_file: true,
+        })
     }
 
     /// The length in bytes.
@@ -123,6 +179,43 @@ impl DmaBuffer {
         unsafe { read_volatile(place, into) }
     }
 
+    /// As [`Self::write`], with an error where the pages are gone, because the file was made shorter, or must not be written.
+    ///
+    /// # Panics
+    /// If they do not fit.
+    pub fn try_write(&self, offset: usize, bytes: &[u8]) -> nix::Result<()> {
+        if !self.of_file {
+            self.write(offset, bytes);
+            return Ok(());
+        }
+        let place = self.place(offset, bytes.len());
+        let between = between()?;
+        nix::sys::uio::pwrite(&between, bytes, 0)?;
+        // SAFETY: the kernel writes to at most as many bytes as `place` is valid for; where there is no page it gives EFAULT.
+        let length = unsafe { libc::pread(between.as_raw_fd(), place.cast(), bytes.len(), 0) };
+        all(length, bytes.len())
+    }
+
+    /// As [`Self::read`], with an error where the pages are gone, because the file was made shorter.
+    ///
+    /// # Panics
+    /// If the buffer ends before.
+    pub fn try_read(&self, offset: usize, into: &mut [u8]) -> nix::Result<()> {
+        if !self.of_file {
+            self.read(offset, into);
+            return Ok(());
+        }
+        let place = self.place(offset, into.len());
+        let between = between()?;
+        // SAFETY: the kernel reads at most as many bytes as `place` is valid for; where there is no page it gives EFAULT.
+        let length = unsafe { libc::pwrite(between.as_raw_fd(), place.cast(), into.len(), 0) };
+        all(length, into.len())?;
+        all(
+            nix::sys::uio::pread(&between, into, 0)? as isize,
+            into.len(),
+        )
+    }
+
     /// Sets every byte.
     pub fn fill(&self, byte: u8) {
         let place = self.place(0, self.size).cast::<u64>();
@@ -141,6 +234,46 @@ impl DmaBuffer {
             self.size
         );
         self.address().as_ptr().wrapping_add(offset)
+    }
+}
+
+/// Puts pages behind memory, in pieces by as many threads as there are processors. Pieces are multiples of `page`.
+fn populate(
+    mapping: &MmapRaw,
+    memory: Range<usize>,
+    page: usize,
+    advice: Advice,
+) -> io::Result<()> {
+    let most = thread::available_parallelism().map_or(1, usize::from);
+    let threads = (memory.len() / PIECE).clamp(1, most);
+    let piece = memory.len().div_ceil(threads).next_multiple_of(page);
+    let one = |start: usize| {
+        let length = piece.min(memory.end - start);
+        mapping.advise_range(advice, start, length)
+    };
+    let mut starts = memory.clone().step_by(piece);
+    let first = starts.next().unwrap_or(memory.start);
+    thread::scope(|scope| {
+        let others: Vec<_> = starts
+            .map(|start| scope.spawn(move || one(start)))
+            .collect();
+        others.into_iter().fold(one(first), |result, other| {
+            result.and(other.join().expect("advising does not panic"))
+        })
+    })
+}
+
+/// A file without a name. Copies through it are made by the kernel, which gives an error where a plain access would end the process.
+fn between() -> nix::Result<OwnedFd> {
+    memfd_create(c"copy", MFdFlags::MFD_CLOEXEC)
+}
+
+/// Whether the kernel copied all bytes; it ends early where pages are missing.
+fn all(copied: isize, wanted: usize) -> nix::Result<()> {
+    match usize::try_from(copied) {
+        Ok(length) if length == wanted => Ok(()),
+        Ok(_) => Err(Errno::EFAULT),
+        Err(_) => Err(Errno::last()),
     }
 }
 

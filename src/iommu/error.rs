@@ -250,6 +250,17 @@ pub enum IommuError {
         cause: String,
     },
 
+    /// A file could not be mapped into this process.
+    #[error("cannot map {size} of the file at {offset:#x} into this process: {errno}")]
+    MapFile {
+        /// How much of it.
+        size: Size,
+        /// Where in it.
+        offset: u64,
+        /// The kernel's error.
+        errno: Errno,
+    },
+
     /// Memory could not be allocated.
     #[error("cannot allocate {size} of memory: {errno}. {cause}")]
     Memory {
@@ -309,6 +320,7 @@ impl IommuError {
             | Self::Partial { errno, .. }
             | Self::Unmap { errno, .. }
             | Self::Query { errno, .. }
+            | Self::MapFile { errno, .. }
             | Self::Memory { errno, .. } => Some(*errno),
             Self::Attach { errno, .. } => *errno,
             Self::NoGroup { .. }

@@ -13,13 +13,16 @@ mod error;
 mod iommufd;
 mod iova;
 mod pages;
+mod strategy;
 #[allow(unsafe_code)]
 mod type1;
 
 pub use crate::sys::DeviceFd;
 pub use address_space::AddressSpace;
 pub use backends::{BACKENDS, BackendEntry, Choice, choose, open};
+pub use diagnosis::base_page;
 pub use dma::{DmaBuffer, DmaMapping};
 pub use error::{Blocker, Holder, IommuError};
 pub use iova::{IovaAllocator, IovaError};
 pub use pages::PageKind;
+pub use strategy::{Memory, alignment};

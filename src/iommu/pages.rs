@@ -68,6 +68,17 @@ impl PageKind {
         }
     }
 
+    /// Whether this many bytes of such pages are to be had now: reserved ones are free, transparent ones are on.
+    pub(super) fn has(self, bytes: u64) -> bool {
+        let Self::Huge(page) = self else {
+            let any = Size::new(bytes);
+            return any.is_some_and(|size| self.page(size).is_ok());
+        };
+        let free = fs::read_to_string(reserve(page).join("free_hugepages")).ok();
+        let free: Option<u64> = free.and_then(|text| text.trim().parse().ok());
+        free.is_some_and(|free| free >= bytes.div_ceil(page.bytes()))
+    }
+
     /// The error where this host has such pages, but not enough.
     pub(super) fn exhausted(self, size: Size) -> IommuError {
         let cause = match self {

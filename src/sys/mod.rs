@@ -2,10 +2,13 @@
 #![allow(unsafe_code)]
 
 mod capability;
+pub mod descriptors;
 mod device_fd;
+mod event;
 pub mod iommufd;
 mod patient_write;
 pub mod vfio;
 
 pub use device_fd::{AttachError, DeviceFd, Owner};
+pub use event::event_fd;
 pub use patient_write::{WriteOutcome, write_patiently};

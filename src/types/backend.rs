@@ -4,7 +4,17 @@ use std::fmt;
 
 /// A kernel interface for IOMMU address spaces.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum, serde::Serialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    clap::ValueEnum,
+    serde::Serialize,
+    serde::Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
@@ -33,6 +43,15 @@ pub enum BackendChoice {
     Type1,
     /// Only iommufd.
     Iommufd,
+}
+
+impl fmt::Display for BackendChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.named() {
+            None => f.write_str("auto"),
+            Some(backend) => backend.fmt(f),
+        }
+    }
 }
 
 impl BackendChoice {

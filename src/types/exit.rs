@@ -1,7 +1,10 @@
 //! What the process's exit status tells a script.
 
 /// The kinds of outcome that a script can tell apart by the exit status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum ExitClass {
     /// Done; every check passed.

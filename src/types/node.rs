@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use super::Bdf;
 
 /// The number of an IOMMU group, as under `/sys/kernel/iommu_groups`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct GroupId(pub u32);
 
@@ -17,7 +19,7 @@ impl fmt::Display for GroupId {
 }
 
 /// A device as VFIO offers it to user space.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct VfioNode {
     /// The device's address.
     pub bdf: Bdf,

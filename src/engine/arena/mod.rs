@@ -100,16 +100,36 @@ impl<'a> Arena<'a> {
         lowest: Option<Iova>,
         physical: &'a PhysicalAddress<'a>,
     ) -> Result<Self, EngineError> {
+        let usable = space.iova_ranges()?;
+        Ok(Self::of_ranges(space, &usable, lowest, physical))
+    }
+
+    /// An arena in a range that its owner has set aside for it, in an address space with mappings of others.
+    #[must_use]
+    pub fn within(
+        space: Arc<dyn AddressSpace>,
+        range: IovaRange,
+        physical: &'a PhysicalAddress<'a>,
+    ) -> Self {
+        Self::of_ranges(space, &[range], Some(range.start()), physical)
+    }
+
+    fn of_ranges(
+        space: Arc<dyn AddressSpace>,
+        usable: &[IovaRange],
+        lowest: Option<Iova>,
+        physical: &'a PhysicalAddress<'a>,
+    ) -> Self {
         let room = Room {
-            iovas: IovaAllocator::new(&space.iova_ranges()?),
+            iovas: IovaAllocator::new(usable),
             taken: Vec::new(),
         };
-        Ok(Self {
+        Self {
             space,
             lowest,
             physical,
             room: RefCell::new(room),
-        })
+        }
     }
 
     /// The IOVAs in use by pages that were given out: no one else can map there.

@@ -1,0 +1,103 @@
+//! How memory is made so that mapping it costs little.
+//!
+//! The cost of a map is that of its pages and of its contiguous pieces: filling a page with zeros, pinning it, and an entry in
+//! the IOMMU's page table. So memory is made of huge pages where it can be, populated by all processors at once, and placed so
+//! that the IOMMU can use huge pages as well: addresses in this process and IOVAs agree modulo the huge page.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{AddressSpace, DmaBuffer, DmaMapping, IommuError, PageKind};
+use crate::types::{Iova, Protection, Size};
+
+/// The huge page that mappings are aligned for, where nothing says otherwise.
+const HUGE: Size = match Size::new(2 << 20) {
+    Some(size) => size,
+    None => unreachable!(),
+};
+
+/// Memory that suits a place in an IOVA space.
+pub struct Memory {
+    buffer: Arc<DmaBuffer>,
+    part: Range<usize>,
+    pages: PageKind,
+}
+
+impl Memory {
+    /// New memory of `size` bytes, to be mapped at `iova`; of these pages, else of those that make the map fastest:
+    ///
+    /// 1. reserved pages of 2 MiB, if enough are free and the size is a multiple of them. Larger ones only on demand: a page is
+    ///    filled with zeros by one processor, so that a few large ones take longer;
+    /// 2. transparent huge pages, if one fits;
+    /// 3. base pages.
+    pub fn new(size: Size, pages: Option<PageKind>, iova: Iova) -> Result<Self, IommuError> {
+        if let Some(pages) = pages {
+            return Self::of(size, pages, iova);
+        }
+        let fits = size >= HUGE;
+        let whole = size.bytes() % HUGE.bytes() == 0 && iova.is_aligned(HUGE.bytes());
+        if whole && PageKind::Huge(HUGE).has(size.bytes()) {
+            match Self::of(size, PageKind::Huge(HUGE), iova) {
+                Ok(memory) => return Ok(memory),
+                // Someone else took them since.
+                Err(error) => log::debug!("{error}"),
+            }
+        }
+        if fits && PageKind::Transparent.has(size.bytes()) {
+            return Self::of(size, PageKind::Transparent, iova);
+        }
+        Self::of(size, PageKind::Base, iova)
+    }
+
+    fn of(size: Size, pages: PageKind, iova: Iova) -> Result<Self, IommuError> {
+        let page = pages.page(size)?;
+        // What lies before the IOVA in its huge page lies before the memory in its own.
+        let before = iova.0 % page;
+        let whole = size.bytes().checked_add(before).and_then(Size::new);
+        let buffer = DmaBuffer::allocate_mostly(whole.unwrap_or(size), pages)?;
+        let before = before as usize; // Less than a page.
+        let part = before..before + size.bytes() as usize; // As the buffer is as long.
+        Ok(Self {
+            buffer: Arc::new(buffer),
+            part,
+            pages,
+        })
+    }
+
+    /// The pages it is made of.
+    #[must_use]
+    pub fn pages(&self) -> PageKind {
+        self.pages
+    }
+
+    /// The memory itself.
+    #[must_use]
+    pub fn buffer(&self) -> &Arc<DmaBuffer> {
+        &self.buffer
+    }
+
+    /// The bytes of it that are meant.
+    #[must_use]
+    pub fn part(&self) -> Range<usize> {
+        self.part.clone()
+    }
+
+    /// Maps it.
+    pub fn map(
+        &self,
+        space: &Arc<dyn AddressSpace>,
+        iova: Iova,
+        protection: Protection,
+    ) -> Result<DmaMapping, IommuError> {
+        DmaMapping::new(space, &self.buffer, self.part(), iova, protection)
+    }
+}
+
+/// The multiple that an IOVA for `size` bytes is best of: the largest usual page that is not larger.
+#[must_use]
+pub fn alignment(size: u64, smallest: u64) -> u64 {
+    [1 << 30, HUGE.bytes()]
+        .into_iter()
+        .find(|page| *page <= size)
+        .unwrap_or(smallest)
+}

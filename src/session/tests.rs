@@ -1,0 +1,474 @@
+//! Clients and a holder over real sockets, with an address space of software below.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::fakes::{FakeSpace, SLOW, STUBBORN};
+use super::protocol::{
+    Answer, FileSource, LARGEST_PIECE, LARGEST_REQUEST, MapRequest, MappingInfo, Pages, Request,
+    Selection,
+};
+use super::server::{End, Server, Signals};
+use super::{Bytes, Client, Folder, Holding, SessionError};
+use crate::types::{ExitClass, GroupId, Iova, Protection};
+
+const GROUP: GroupId = GroupId(5);
+
+/// A holder that ends with its last mapping.
+struct Holder {
+    space: Arc<FakeSpace>,
+    folder: Folder,
+    thread: JoinHandle<End>,
+    _root: tempfile::TempDir,
+}
+
+impl Holder {
+    fn start() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::at(root.path().join("sockets"));
+        let claim = folder.claim(&[GROUP]).unwrap();
+        let space = Arc::new(FakeSpace::default());
+        let of_holder = space.clone();
+        let thread = thread::spawn(move || {
+            let holding = Holding::new(of_holder, &[]).unwrap();
+            let signals = Signals::block().unwrap();
+            let server = Server::new(holding, claim, signals, true).unwrap();
+            server.run().unwrap()
+        });
+        Self {
+            space,
+            folder,
+            thread,
+            _root: root,
+        }
+    }
+
+    fn client(&self) -> Client {
+        Client::in_folder(&self.folder, GROUP).unwrap().unwrap()
+    }
+
+    /// A connection that may say anything, after the greeting.
+    fn stranger(&self) -> BufReader<UnixStream> {
+        let stream = UnixStream::connect(self.folder.socket(GROUP)).unwrap();
+        let mut stream = BufReader::new(stream);
+        let mut hello = String::new();
+        stream.read_line(&mut hello).unwrap();
+        assert!(
+            hello.starts_with(r#"{"version":1,"hello":{"pid":"#),
+            "{hello}"
+        );
+        stream
+    }
+
+    /// Waits for the end, which comes as nothing is mapped and nobody is connected.
+    fn end(self) {
+        assert_eq!(self.thread.join().unwrap(), End::Unmapped);
+        assert_eq!(self.space.live(), []);
+        assert!(!self.folder.socket(GROUP).exists());
+    }
+}
+
+fn request(size: u64) -> MapRequest {
+    MapRequest {
+        size,
+        iova: None,
+        pages: Pages::Base,
+        protection: Protection::ReadWrite,
+        name: None,
+        file: None,
+    }
+}
+
+fn at(iova: u64, size: u64) -> MapRequest {
+    MapRequest {
+        iova: Some(Iova(iova)),
+        ..request(size)
+    }
+}
+
+fn map(client: &mut Client, request: MapRequest) -> Result<MappingInfo, SessionError> {
+    match client.ask(Request::Map(request), None)? {
+        Answer::Mapped(info) => Ok(info),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn unmap(client: &mut Client, selection: Selection) -> Result<(usize, usize), SessionError> {
+    match client.ask(Request::Unmap(selection), None)? {
+        Answer::Unmapped { count, left, .. } => Ok((count, left)),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn read(client: &mut Client, iova: u64, size: usize) -> Result<Vec<u8>, SessionError> {
+    let iova = Iova(iova);
+    match client.ask(Request::Read { iova, size }, None)? {
+        Answer::Read { data } => Ok(data.0),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn write(client: &mut Client, iova: u64, bytes: &[u8]) -> Result<(), SessionError> {
+    let (iova, data) = (Iova(iova), Bytes(bytes.to_vec()));
+    client.ask(Request::Write { iova, data }, None).map(drop)
+}
+
+/// The message of an error that the user's request led to.
+fn usage<T>(result: Result<T, SessionError>) -> String {
+    let Err(error) = result else {
+        panic!("this should be refused")
+    };
+    assert_eq!(error.class(), ExitClass::Usage, "{error}");
+    error.to_string()
+}
+
+/// What comes before the connection ends.
+fn last_words(mut stranger: BufReader<UnixStream>) -> String {
+    let mut words = String::new();
+    stranger.read_to_string(&mut words).unwrap();
+    words
+}
+
+#[test]
+fn memory_is_mapped_written_read_and_unmapped() {
+    let holder = Holder::start();
+    let mut client = holder.client();
+    let ring = MapRequest {
+        name: Some("ring".to_owned()),
+        ..at(0x10_0000, 0x2000)
+    };
+    map(&mut client, ring.clone()).unwrap();
+    map(&mut client, at(0x10_2000, 0x1000)).unwrap();
+    write(&mut client, 0x10_1ffe, b"both").unwrap();
+    assert_eq!(read(&mut client, 0x10_1ffd, 6).unwrap(), b"\0both\0");
+
+    let taken = MapRequest { iova: None, ..ring };
+    assert!(usage(map(&mut client, taken)).contains("'ring' is taken"));
+    assert!(
+        usage(map(&mut client, at(0x10_0000, 0x1000))).contains("overlaps the mapping 0x100000")
+    );
+    assert!(usage(read(&mut client, 0x10_2fff, 2)).contains("only a part"));
+    assert!(usage(write(&mut client, 0, b"x")).contains("nothing is mapped"));
+    assert!(usage(read(&mut client, 0x10_0000, LARGEST_PIECE + 1)).contains("more than"));
+
+    let named = Selection::Name("ring".to_owned());
+    assert_eq!(unmap(&mut client, named).unwrap(), (1, 1));
+    assert_eq!(unmap(&mut client, Selection::All).unwrap(), (1, 0));
+    client.wait_for_end().unwrap();
+    holder.end();
+}
+
+#[test]
+fn sizes_and_addresses_are_multiples_of_the_page() {
+    let holder = Holder::start();
+    let mut client = holder.client();
+    let message = usage(map(&mut client, request(5000)));
+    assert!(message.contains("the nearest are 4K and 8K"), "{message}");
+    let message = usage(map(&mut client, request(100)));
+    assert!(message.contains("the nearest are 4K"), "{message}");
+    let message = usage(map(&mut client, at(0x10_0800, 4096)));
+    assert!(
+        message.contains("the nearest are 0x100000 and 0x101000"),
+        "{message}"
+    );
+    let message = usage(map(&mut client, at(1 << 50, 4096)));
+    assert!(message.contains("not within the usable IOVAs"), "{message}");
+    drop(client);
+    holder.end();
+}
+
+#[test]
+fn rubbish_is_answered_and_harms_no_one() {
+    let holder = Holder::start();
+    let mut bystander = holder.client();
+    map(&mut bystander, at(0x10_0000, 0x1000)).unwrap();
+    let long = format!(
+        "{{\"version\":1,\"pad\":\"{}\"}}\n",
+        "x".repeat(LARGEST_REQUEST)
+    );
+    for (rubbish, answer) in [
+        ("rubbish\n", "this is no request"),
+        ("\n", "this is no request"),
+        ("{\"version\":1}\n", "this is no request"),
+        ("{\"version\":2,\"request\":\"newer\"}\n", "not 2"),
+        (
+            "{\"version\":1,\"request\":{\"mappings\":{\"from\":\"0x0\",\"more\":1}}}\n",
+            "this is no request",
+        ),
+        (
+            "{\"version\":1,\"request\":{\"mappings\":{\"from\":\"0x0\"}}}\n{\"ver",
+            "before the last one was answered",
+        ),
+        (&long, "at most"),
+        (&"[".repeat(LARGEST_REQUEST), "at most"),
+    ] {
+        let mut stranger = holder.stranger();
+        // The holder may close before it has taken all of it.
+        let _ = stranger.get_mut().write_all(rubbish.as_bytes());
+        let words = {
+            let mut words = String::new();
+            let _ = stranger.read_line(&mut words);
+            words
+        };
+        let start: String = rubbish.chars().take(60).collect();
+        assert!(words.contains(answer), "{start}: {words}");
+        assert!(words.contains("\"error\""), "{start}: {words}");
+    }
+    assert_eq!(unmap(&mut bystander, Selection::All).unwrap(), (1, 0));
+    drop(bystander);
+    holder.end();
+}
+
+#[test]
+fn a_request_may_come_in_pieces() {
+    let holder = Holder::start();
+    let mut stranger = holder.stranger();
+    for byte in b"{\"version\":1,\"request\":{\"mappings\":{\"from\":\"0x0\"}}}\n" {
+        stranger.get_mut().write_all(&[*byte]).unwrap();
+    }
+    let mut answer = String::new();
+    stranger.read_line(&mut answer).unwrap();
+    assert_eq!(
+        answer,
+        "{\"version\":1,\"answer\":{\"mappings\":{\"mappings\":[],\"next\":null}}}\n"
+    );
+    drop(stranger);
+    holder.end();
+}
+
+#[test]
+fn a_client_that_stops_in_the_middle_keeps_no_one_waiting() {
+    let holder = Holder::start();
+    let mut stuck = holder.stranger();
+    stuck.get_mut().write_all(b"{\"version\":1,").unwrap();
+    let mut client = holder.client();
+    map(&mut client, at(0x10_0000, 0x1000)).unwrap();
+    unmap(&mut client, Selection::All).unwrap();
+    stuck.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(last_words(stuck), "");
+    drop(client);
+    holder.end();
+}
+
+#[test]
+fn a_client_that_takes_no_answers_keeps_no_one_waiting() {
+    let holder = Holder::start();
+    let mut client = holder.client();
+    let length = 0x1000;
+    for index in 0..1000 {
+        map(&mut client, at(0x10_0000 + index * length, length)).unwrap();
+    }
+    // Each answer is larger than what a socket takes by itself.
+    let deaf: Vec<_> = (0..3)
+        .map(|_| {
+            let mut stranger = holder.stranger();
+            let request = b"{\"version\":1,\"request\":{\"mappings\":{\"from\":\"0x0\"}}}\n";
+            stranger.get_mut().write_all(request).unwrap();
+            stranger
+        })
+        .collect();
+    assert_eq!(client.mappings(Iova(0), |_| true).unwrap().len(), 1000);
+    drop(deaf);
+    assert_eq!(unmap(&mut client, Selection::All).unwrap(), (1000, 0));
+    drop(client);
+    holder.end();
+}
+
+#[test]
+fn a_long_map_keeps_no_one_waiting() {
+    let holder = Holder::start();
+    let mut slow = holder.client();
+    let large = at(SLOW.0, 4 << 20);
+    let waiting = thread::spawn(move || (map(&mut slow, large), slow));
+    holder.space.wait_for_slow_map();
+
+    let mut quick = holder.client();
+    map(&mut quick, at(0x10_0000, 0x1000)).unwrap();
+    assert_eq!(quick.mappings(Iova(0), |_| true).unwrap().len(), 1);
+    assert!(usage(unmap(&mut quick, Selection::At(SLOW))).contains("nothing is mapped"));
+    assert!(usage(map(&mut quick, at(SLOW.0, 4096))).contains("in use for a moment"));
+
+    holder.space.open_gate();
+    let (mapped, mut slow) = waiting.join().unwrap();
+    assert_eq!(mapped.unwrap().iova, SLOW);
+    assert_eq!(unmap(&mut slow, Selection::All).unwrap(), (2, 0));
+    drop((slow, quick));
+    holder.end();
+}
+
+#[test]
+fn a_map_whose_client_left_is_undone() {
+    let holder = Holder::start();
+    let mut stranger = holder.stranger();
+    let line = format!(
+        "{{\"version\":1,\"request\":{{\"map\":{{\"size\":{},\"iova\":\"{SLOW}\",\"protection\":\"read\"}}}}}}\n",
+        4 << 20
+    );
+    stranger.get_mut().write_all(line.as_bytes()).unwrap();
+    holder.space.wait_for_slow_map();
+    drop(stranger);
+    // The holder takes no notice of others before it has noticed that this one is gone.
+    drop(holder.client());
+    holder.space.open_gate();
+    holder.end();
+}
+
+#[test]
+fn what_cannot_be_unmapped_is_never_given_out_again() {
+    let holder = Holder::start();
+    let mut client = holder.client();
+    map(&mut client, at(STUBBORN.0, 0x1000)).unwrap();
+    let error = unmap(&mut client, Selection::All).unwrap_err();
+    assert_eq!(error.class(), ExitClass::Failed);
+    assert!(error.to_string().contains("EBUSY"), "{error}");
+    assert!(usage(map(&mut client, at(STUBBORN.0, 0x1000))).contains("in use"));
+    drop(client);
+    assert_eq!(holder.thread.join().unwrap(), End::Unmapped);
+}
+
+/// A file in memory with these bytes.
+fn file(bytes: &[u8]) -> File {
+    let mut file = File::from(memfd_create(c"test", MFdFlags::MFD_CLOEXEC).unwrap());
+    file.write_all(bytes).unwrap();
+    file
+}
+
+fn map_file(
+    client: &mut Client,
+    file: &File,
+    request: MapRequest,
+    private: bool,
+) -> Result<MappingInfo, SessionError> {
+    let request = MapRequest {
+        file: Some(FileSource {
+            path: "test".to_owned(),
+            offset: 0,
+            private,
+        }),
+        ..request
+    };
+    match client.ask(Request::Map(request), Some(file))? {
+        Answer::Mapped(info) => Ok(info),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_file_is_shared_and_a_copy_is_not() {
+    let holder = Holder::start();
+    let mut client = holder.client();
+    let mut bytes = vec![7; 0x3000];
+    let file = file(&bytes);
+    map_file(&mut client, &file, at(0x10_0000, 0x3000), false).unwrap();
+    map_file(&mut client, &file, at(0x20_0000, 0x3000), true).unwrap();
+    write(&mut client, 0x10_0fff, b"shared").unwrap();
+    write(&mut client, 0x20_0000, b"own").unwrap();
+
+    let mut seen = Vec::new();
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    File::open(path).unwrap().read_to_end(&mut seen).unwrap();
+    bytes[0xfff..0x1005].copy_from_slice(b"shared");
+    assert!(seen == bytes);
+    assert_eq!(read(&mut client, 0x20_0ffe, 4).unwrap(), [7; 4]);
+    unmap(&mut client, Selection::All).unwrap();
+    drop(client);
+    holder.end();
+}
+
+#[test]
+fn a_file_that_was_made_shorter_is_an_error_and_no_crash() {
+    let holder = Holder::start();
+    let mut client = holder.client();
+    let file = file(&[7; 0x2000]);
+    map_file(&mut client, &file, at(0x10_0000, 0x2000), false).unwrap();
+    file.set_len(0x1000).unwrap();
+    assert_eq!(read(&mut client, 0x10_0fff, 1).unwrap(), [7]);
+    for error in [
+        read(&mut client, 0x10_0fff, 2).map(drop).unwrap_err(),
+        write(&mut client, 0x10_1000, b"x").unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("was made shorter"), "{error}");
+    }
+    unmap(&mut client, Selection::All).unwrap();
+    drop(client);
+    holder.end();
+}
+
+#[test]
+fn files_that_cannot_be_mapped_are_refused() {
+    let holder = Holder::start();
+    let mut client = holder.client();
+    let short = file(&[7; 0x1fff]);
+    let message = usage(map_file(&mut client, &short, request(0x2000), false));
+    assert!(
+        message.contains("too short: it has 8191 bytes"),
+        "{message}"
+    );
+    let folder = File::open("/").unwrap();
+    let message = usage(map_file(&mut client, &folder, request(0x1000), true));
+    assert!(message.contains("is a folder"), "{message}");
+    let proc = File::open("/proc/self/exe").unwrap();
+    let message = usage(map_file(&mut client, &proc, request(0x1000), false));
+    assert!(message.contains("--private"), "{message}");
+
+    let of_a_file = MapRequest {
+        file: Some(FileSource {
+            path: "none".to_owned(),
+            offset: 0,
+            private: false,
+        }),
+        ..request(0x1000)
+    };
+    let message = usage(map(&mut client, of_a_file));
+    assert!(message.contains("come together"), "{message}");
+    drop(client);
+    holder.end();
+}
+
+#[test]
+fn a_file_to_be_read_only_is_not_written() {
+    let holder = Holder::start();
+    let mut client = holder.client();
+    let file = file(&[7; 0x1000]);
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    let read_only = File::open(path).unwrap();
+    let to_read = MapRequest {
+        protection: Protection::Read,
+        ..at(0x10_0000, 0x1000)
+    };
+    map_file(&mut client, &read_only, to_read, false).unwrap();
+    assert_eq!(read(&mut client, 0x10_0000, 1).unwrap(), [7]);
+    assert!(usage(write(&mut client, 0x10_0000, b"x")).contains("cannot be written"));
+    unmap(&mut client, Selection::All).unwrap();
+    drop(client);
+    holder.end();
+}
+
+#[test]
+fn many_clients_at_once_get_right_answers() {
+    let holder = Holder::start();
+    // Keeps the holder from ending in between.
+    let mut first = holder.client();
+    thread::scope(|scope| {
+        for number in 0..8 {
+            let mut client = holder.client();
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let info = map(&mut client, request(0x1000)).unwrap();
+                    let own = [number, round];
+                    write(&mut client, info.iova.0, &own).unwrap();
+                    assert_eq!(read(&mut client, info.iova.0, 2).unwrap(), own);
+                    assert_eq!(unmap(&mut client, Selection::At(info.iova)).unwrap().0, 1);
+                }
+            });
+        }
+    });
+    assert_eq!(first.mappings(Iova(0), |_| true).unwrap(), []);
+    drop(first);
+    holder.end();
+}
