@@ -4,6 +4,7 @@
 //! as with every Rust test.
 
 mod binding;
+mod looking;
 mod measuring;
 mod observing;
 mod proof;
@@ -39,6 +40,7 @@ fn main() {
         safety::trials(),
         measuring::trials(),
         observing::trials(),
+        looking::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }
