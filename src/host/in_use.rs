@@ -88,21 +88,9 @@ impl Host {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use std::fs;
+    use crate::host::root::host_of_files as host;
 
     type Files = &'static [(&'static str, &'static str)];
-
-    fn host(files: Files) -> (tempfile::TempDir, Host) {
-        let folder = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = folder.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        let host = Host::at(folder.path());
-        (folder, host)
-    }
 
     const UP: (&str, &str) = ("sys/class/net/eth0/flags", "0x1003\n");
 

@@ -97,18 +97,7 @@ impl Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-
-    fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
-        let folder = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = folder.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        let host = Host::at(folder.path());
-        (folder, host)
-    }
+    use crate::host::root::host_of_files as host;
 
     #[test]
     fn locked_memory_has_a_limit_or_not() {

@@ -6,6 +6,7 @@ use super::{
     PciDevice, ResetMethod, Sriov, is_vfio_driver,
 };
 use crate::types::{Bdf, VfioNode};
+use std::path::PathBuf;
 
 /// Everything that a host says about one device.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +63,8 @@ pub struct DeviceProfile {
     pub modules: DriverModules,
     /// How user space reaches it.
     pub node: VfioNode,
+    /// The node of its group, if it is there: not before a device of the group is bound to VFIO.
+    pub group_node: Option<PathBuf>,
     /// Who has it or its group open.
     pub holders: Vec<Holder>,
     /// What the host itself uses it for.
@@ -119,6 +122,10 @@ impl Host {
             pasid: space.pasid(),
             modules: self.driver_modules(bdf),
             node: self.vfio_node(device),
+            group_node: device
+                .group
+                .map(|group| PathBuf::from(format!("/dev/vfio/{group}")))
+                .filter(|node| self.exists(node)),
             holders,
             uses: self.uses(device),
         }

@@ -179,6 +179,19 @@ pub(super) fn errno(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
+/// A host that has just these files, for tests; it is there as long as its folder.
+#[cfg(test)]
+pub(super) fn host_of_files(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let host = Host::at(folder.path());
+    (folder, host)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

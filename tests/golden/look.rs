@@ -87,12 +87,27 @@ fn laptop_is_shown_and_examined() {
 }
 
 #[test]
+fn lab_guest_is_shown_and_examined() {
+    expect(
+        "lab-guest",
+        "look",
+        &[
+            "list --tree",
+            "show 1b36:0010",
+            "show eth0",
+            "doctor 1b36:0010",
+        ],
+    );
+}
+
+#[test]
 fn a_capture_of_a_host_says_the_same_as_the_host() {
     for host in [
         "two-socket-server",
         "amd-desktop",
         "arm-server",
         "laptop-without-iommu",
+        "lab-guest",
     ] {
         let host = format!("tests/hosts/{host}");
         let folder = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@
 
 mod binding;
 mod holding;
+mod looking;
 mod measuring;
 mod observing;
 mod proof;
@@ -41,6 +42,7 @@ fn main() {
         measuring::trials(),
         holding::trials(),
         observing::trials(),
+        looking::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

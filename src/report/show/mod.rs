@@ -332,7 +332,10 @@ impl ShowReport {
             },
             in_use: profile.uses.clone(),
             vfio: Vfio {
-                group_node: profile.node.group.map(|group| format!("/dev/vfio/{group}")),
+                group_node: profile
+                    .group_node
+                    .as_ref()
+                    .map(|node| node.display().to_string()),
                 device_node: profile
                     .node
                     .cdev

@@ -393,6 +393,10 @@ fn opened(section: Section, device: &OpenedDevice) -> Section {
         .iter()
         .map(|interrupts| format!("{} {}", interrupts.count, interrupts.kind))
         .collect();
+    let mut pages = sizes(&device.page_sizes);
+    if device.page_sizes.len() == 1 {
+        pages += " and larger: this interface tells only the smallest";
+    }
     let entries = device
         .entries_left
         .map_or_else(|| "no limit".to_owned(), |count| format!("{count} left"));
@@ -405,7 +409,7 @@ fn opened(section: Section, device: &OpenedDevice) -> Section {
                 .iter()
                 .map(|range| format!("{}-{}", range.start(), range.last())),
         )
-        .row("Pages", sizes(&device.page_sizes))
+        .row("Pages", pages)
         .row("Mappings", entries)
         .list("Regions", regions)
         .row("Interrupts", interrupts.join(", "))
