@@ -978,7 +978,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__test)
-            opts="-v -q -h --backend --iova --seed --list --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --backend --iova --seed --in-holder --list --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

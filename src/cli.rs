@@ -242,6 +242,10 @@ pub struct TestArgs {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
+    /// Test a device that is held (iommu-tool map, iommu-tool hold) in the process that holds it
+    #[arg(long, conflicts_with_all = ["list", "iova", "backend"])]
+    pub in_holder: bool,
+
     /// List the checks and what each proves, and test nothing
     #[arg(long, conflicts_with = "devices")]
     pub list: bool,

@@ -39,6 +39,7 @@ fn hold(args: &HoldArgs, context: &Context) -> anyhow::Result<Held> {
         backend: args.backend,
         until_unmapped: args.until_unmapped,
         detach: args.detach,
+        run_checks: super::test::run_checks,
         report_to: args.report_to.clone(),
     };
     Ok(session::hold(&nodes, &options)?)

@@ -103,7 +103,7 @@ impl Given {
                 Ok(repeated.take(length).copied().collect())
             }
             Self::Input(input, name) => {
-                let mut bytes = Vec::with_capacity(length);
+                let mut bytes = Vec::new();
                 input
                     .take(length as u64)
                     .read_to_end(&mut bytes)

@@ -53,10 +53,14 @@ fn request(args: &MapArgs) -> anyhow::Result<(MapRequest, Option<File>)> {
             .write(writable)
             .open(path)
             .map_err(|error| not_opened(path, access, &error))?;
-        let length = file
+        let found = file
             .metadata()
-            .map_err(|error| not_opened(path, access, &error))?
-            .len();
+            .map_err(|error| not_opened(path, access, &error))?;
+        if !found.is_file() {
+            let message = format!("{} is not a file: only files can be mapped", path.display());
+            return Err(Failure::new(ExitClass::Usage, message).into());
+        }
+        let length = found.len();
         let rest = length.checked_sub(offset).filter(|rest| *rest > 0);
         let rest = rest.ok_or_else(|| {
             let message = format!(

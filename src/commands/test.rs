@@ -9,16 +9,21 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+mod in_holder;
+
+pub use in_holder::run_checks;
+
 use super::Context;
 use super::interrupt::Interrupt;
 use super::target::{Target, targets};
-use crate::checks::{self, Conclusion, Equipment, Event, Observer, Rig};
+use crate::checks::{self, Conclusion, End, Equipment, Event, Observer, Outcome, Rig};
 use crate::cli::TestArgs;
 use crate::device::VfioDevice;
 use crate::engine::{Arena, EngineDriver, EngineParts, Seat};
-use crate::host::{KernelLog, physical_address};
+use crate::host::{Host, KernelLog, PciDevice, physical_address};
+use crate::iommu::AddressSpace;
 use crate::report::{CheckList, DeviceReport, Progress, Subject, TestReport, outcome_text};
-use crate::types::{ExitClass, Iova};
+use crate::types::{Backend, ExitClass, Iova};
 use crate::{engine, iommu};
 
 /// Runs the checks on each device in turn.
@@ -31,10 +36,13 @@ pub fn run(args: &TestArgs, context: &Context) -> anyhow::Result<ExitClass> {
         return Ok(ExitClass::Done);
     }
     let targets = targets(&context.host, &args.devices)?;
-    let interrupt = Interrupt::keep()?;
     let seed = args
         .seed
         .unwrap_or_else(|| RandomState::new().build_hasher().finish());
+    if args.in_holder {
+        return in_holder::run(&targets, seed, context);
+    }
+    let interrupt = Interrupt::keep()?;
     let mut devices = Vec::new();
     for target in &targets {
         let report = test(target, &targets, args, seed, context, &interrupt)
@@ -44,7 +52,7 @@ pub fn run(args: &TestArgs, context: &Context) -> anyhow::Result<ExitClass> {
             break;
         }
     }
-    let class = class_of_all(devices.iter().map(|device| device.conclusion));
+    let class = class_of_all(devices.iter().map(|device| device.conclusion.class()));
     if context.output.json() {
         context.output.emit(&TestReport { devices })?;
     }
@@ -52,8 +60,8 @@ pub fn run(args: &TestArgs, context: &Context) -> anyhow::Result<ExitClass> {
 }
 
 /// A failure outweighs what was not done, and that outweighs what passed.
-fn class_of_all(conclusions: impl Iterator<Item = Conclusion>) -> ExitClass {
-    let classes: Vec<ExitClass> = conclusions.map(Conclusion::class).collect();
+fn class_of_all(classes: impl Iterator<Item = ExitClass>) -> ExitClass {
+    let classes: Vec<ExitClass> = classes.collect();
     [ExitClass::Failed, ExitClass::NoVerdict]
         .into_iter()
         .find(|class| classes.contains(class))
@@ -73,17 +81,7 @@ fn test(
     log::info!("{}: {} ({})", pci.bdf, choice.backend, choice.reason);
     let driver = engine::driver_for(&pci.id);
     let host = &context.host;
-    let subject = Subject {
-        bdf: pci.bdf,
-        id: pci.id.to_string(),
-        name: host.pci_names([pci.id]).device(&pci.id).map(str::to_owned),
-        backend: choice.backend,
-        engine: driver.map(|driver| driver.name()),
-        engine_ran_on_hardware: driver.map(|driver| driver.ran_on_hardware()),
-        group: pci.group,
-        domain_type: pci.group.and_then(|group| host.group(group).ok()?.domain),
-        seed,
-    };
+    let subject = subject(host, pci, choice.backend, seed);
 
     // What is made first goes last: the engine stops before the device closes, and the device before its address space.
     let space = iommu::open(choice.backend)?;
@@ -97,52 +95,24 @@ fn test(
     let peer_device = peer
         .map(|peer| VfioDevice::open(&peer_space, &peer.node))
         .transpose()?;
-    let observer = LiveHost::default();
-    let physical = |address| observer.physical_address(address).ok();
-    let top = host
-        .physical_top()
-        .and_then(|top| top.checked_next_multiple_of(1 << 30));
-    let lowest = args.iova.or(top.map(Iova));
-    let arena = Arena::new(space.clone(), lowest, &physical)?;
-    let peer_arena = if Arc::ptr_eq(&space, &peer_space) {
-        None
-    } else {
-        Some(Arena::new(peer_space, lowest, &physical)?)
-    };
-    let parts = EngineParts {
-        seat: Seat {
-            device: &device,
-            arena: &arena,
-        },
-        peer: peer_device.as_ref().map(|device| Seat {
-            device,
-            arena: peer_arena.as_ref().unwrap_or(&arena),
-        }),
-        destructive: false,
-    };
-    let engine = driver.map(|driver| driver.open(parts)).transpose()?;
-    let stop = || interrupt.came();
-    let mut rig = Rig::new(Equipment {
+    let opened = Opened {
         space,
-        engine,
-        reserved: arena.taken(),
-        observer: &observer,
-        stop: &stop,
-        physical_top: host.physical_top(),
-        lowest_iova: args.iova,
-        seed,
-    })?;
+        device: &device,
+        peer: peer_device.as_ref().map(|device| (peer_space, device)),
+    };
 
     let screen = Screen::new(context);
     screen.print(|out, style| subject.text(out, style))?;
     let mut printed = Ok(());
-    let (outcomes, end) = checks::run(&mut rig, |event| match event {
+    let tell = |event: Event<'_>| match event {
         Event::Started(check) => screen.progress.say(check.id),
         Event::Finished(outcome) => {
             let line = screen.print(|out, style| outcome_text(outcome, out, style));
             printed = std::mem::replace(&mut printed, Ok(())).and(line);
         }
-    });
+    };
+    let stop = || interrupt.came();
+    let (outcomes, end) = opened.check(host, driver, args.iova, seed, &stop, tell)?;
     printed?;
     let report = DeviceReport {
         subject,
@@ -151,6 +121,79 @@ fn test(
     };
     screen.print(|out, style| report.conclusion_text(out, style))?;
     Ok(report)
+}
+
+/// What is known of a device before it is tested.
+fn subject(host: &Host, pci: &PciDevice, backend: Backend, seed: u64) -> Subject {
+    let driver = engine::driver_for(&pci.id);
+    Subject {
+        bdf: pci.bdf,
+        id: pci.id.to_string(),
+        name: host.pci_names([pci.id]).device(&pci.id).map(str::to_owned),
+        backend,
+        engine: driver.map(|driver| driver.name()),
+        engine_ran_on_hardware: driver.map(|driver| driver.ran_on_hardware()),
+        group: pci.group,
+        domain_type: pci.group.and_then(|group| host.group(group).ok()?.domain),
+        seed,
+    }
+}
+
+/// A device that is open, and the far end for engines that need one, each with the address space it is attached to.
+struct Opened<'o> {
+    space: Arc<dyn AddressSpace>,
+    device: &'o VfioDevice,
+    peer: Option<(Arc<dyn AddressSpace>, &'o VfioDevice)>,
+}
+
+impl Opened<'_> {
+    /// Runs all checks.
+    fn check(
+        self,
+        host: &Host,
+        driver: Option<&'static dyn EngineDriver>,
+        lowest_iova: Option<Iova>,
+        seed: u64,
+        stop: &dyn Fn() -> bool,
+        tell: impl FnMut(Event<'_>),
+    ) -> anyhow::Result<(Vec<Outcome>, End)> {
+        let observer = LiveHost::default();
+        let physical = |address| observer.physical_address(address).ok();
+        let top = host
+            .physical_top()
+            .and_then(|top| top.checked_next_multiple_of(1 << 30));
+        let lowest = lowest_iova.or(top.map(Iova));
+        let arena = Arena::new(self.space.clone(), lowest, &physical)?;
+        let peer_arena = match &self.peer {
+            Some((space, _)) if !Arc::ptr_eq(&self.space, space) => {
+                Some(Arena::new(space.clone(), lowest, &physical)?)
+            }
+            _ => None,
+        };
+        let parts = EngineParts {
+            seat: Seat {
+                device: self.device,
+                arena: &arena,
+            },
+            peer: self.peer.as_ref().map(|(_, device)| Seat {
+                device,
+                arena: peer_arena.as_ref().unwrap_or(&arena),
+            }),
+            destructive: false,
+        };
+        let engine = driver.map(|driver| driver.open(parts)).transpose()?;
+        let mut rig = Rig::new(Equipment {
+            space: self.space.clone(),
+            engine,
+            reserved: arena.taken(),
+            observer: &observer,
+            stop,
+            physical_top: host.physical_top(),
+            lowest_iova,
+            seed,
+        })?;
+        Ok(checks::run(&mut rig, tell))
+    }
 }
 
 /// Another of the devices, for engines that work between two.

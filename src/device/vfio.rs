@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memmap2::MmapOptions;
@@ -46,6 +47,7 @@ pub struct VfioDevice {
     regions: Vec<Region>,
     resettable: bool,
     interrupts_on: Mutex<Vec<InterruptKind>>,
+    quiet: AtomicBool,
     fd: DeviceFd,
     /// Kept until the device file is closed.
     _space: Arc<dyn AddressSpace>,
@@ -79,6 +81,7 @@ impl VfioDevice {
             regions,
             resettable: info.flags & VFIO_DEVICE_FLAGS_RESET != 0,
             interrupts_on: Mutex::default(),
+            quiet: AtomicBool::new(false),
             fd,
             _space: space.clone(),
         };
@@ -246,6 +249,17 @@ impl VfioDevice {
 
 impl Drop for VfioDevice {
     fn drop(&mut self) {
+        self.quiesce();
+    }
+}
+
+impl VfioDevice {
+    /// Leaves the device quiet for good: bus mastering and interrupts off, reset where it can be. Dropping it does the same, once;
+    /// this is for memory that must not go before.
+    pub fn quiesce(&self) {
+        if self.quiet.swap(true, Ordering::Relaxed) {
+            return;
+        }
         // DMA ends first. Each step is tried whatever became of those before it: the device may be gone.
         let mut steps = vec![self.set_bus_master(false)];
         let kinds = self.interrupts_on().clone();

@@ -160,6 +160,12 @@ impl IovaAllocator {
         self.insert(start, last);
     }
 
+    /// The free ranges, rising.
+    pub fn free_ranges(&self) -> impl Iterator<Item = IovaRange> {
+        let range = |(start, last): (&u64, &u64)| IovaRange::from_ends(Iova(*start), Iova(*last));
+        self.free.iter().filter_map(range)
+    }
+
     /// The size of the largest free range in bytes.
     #[must_use]
     pub fn largest_free(&self) -> u128 {

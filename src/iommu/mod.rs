@@ -13,6 +13,8 @@ mod error;
 mod iommufd;
 mod iova;
 mod pages;
+#[allow(unsafe_code)] // As for the trait.
+mod part;
 mod strategy;
 #[allow(unsafe_code)]
 mod type1;
@@ -25,4 +27,5 @@ pub use dma::{DmaBuffer, DmaMapping};
 pub use error::{Blocker, Holder, IommuError};
 pub use iova::{IovaAllocator, IovaError};
 pub use pages::PageKind;
+pub use part::Part;
 pub use strategy::{Memory, alignment};

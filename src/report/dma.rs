@@ -104,6 +104,7 @@ impl Report for DmaReport {
 
     fn text(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
         let (size, iova) = (self.size, self.iova);
+        let unit = if size == 1 { "byte" } else { "bytes" };
         let place = match self.mapped {
             Extent::Whole => "where memory is mapped for it",
             Extent::Forbidden => "where memory is mapped for it with other access",
@@ -117,7 +118,7 @@ impl Report for DmaReport {
         };
         writeln!(
             out,
-            "{result}: {} was told to {} {size} bytes at {iova}, {place}",
+            "{result}: {} was told to {} {size} {unit} at {iova}, {place}",
             self.device, self.direction
         )?;
         for line in &self.faults {

@@ -47,17 +47,6 @@ impl HeldDevice {
     pub(super) fn release_request(&self) -> Option<&EventFd> {
         self.release_request.as_ref()
     }
-
-    /// Makes the device still: no DMA, and nothing left of what it was told.
-    pub(super) fn quiesce(&self) {
-        let mut steps = vec![self.device.set_bus_master(false)];
-        if self.device.can_reset() {
-            steps.push(self.device.reset());
-        }
-        for error in steps.into_iter().filter_map(Result::err) {
-            log::warn!("{error}");
-        }
-    }
 }
 
 /// What the device is (PCI Local Bus 3.0, section 6.2.1).

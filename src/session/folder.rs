@@ -33,6 +33,8 @@ pub struct Folder {
 #[derive(Debug)]
 pub struct Claim {
     sockets: Vec<Socket>,
+    /// Whether there was a socket at which nobody listened any more.
+    was_stale: bool,
 }
 
 #[derive(Debug)]
@@ -204,8 +206,12 @@ impl Folder {
                 return Err(Unclaimed::Taken(*group, stream));
             }
         }
+        let was_stale = groups.iter().any(|group| self.socket(*group).exists());
         let sockets: Result<_, _> = groups.iter().map(|group| self.listen(*group)).collect();
-        Ok(Claim { sockets: sockets? })
+        Ok(Claim {
+            sockets: sockets?,
+            was_stale,
+        })
     }
 
     /// Only one process at a time may look for stale sockets and replace them.
@@ -265,6 +271,11 @@ impl From<SessionError> for Unclaimed {
 }
 
 impl Claim {
+    /// Whether it replaced the socket of a process that was killed.
+    pub(super) fn was_stale(&self) -> bool {
+        self.was_stale
+    }
+
     /// The sockets to listen at.
     pub(super) fn listeners(&self) -> impl Iterator<Item = &UnixListener> {
         self.sockets.iter().map(|socket| &socket.listener)

@@ -15,6 +15,7 @@ use super::protocol::{
     Answer, Extent, Hello, LARGEST_PIECE, LONGEST_NAME, LONGEST_PATH, MapRequest, Pages, Request,
     Selection,
 };
+use super::testing::RunChecks;
 use super::{Bytes, Failure};
 use crate::iommu::{AddressSpace, IovaAllocator, IovaError, PageKind, alignment};
 use crate::types::{Bdf, GroupId, Iova, IovaRange, Size, VfioNode};
@@ -31,6 +32,7 @@ pub struct Holding {
     pub(super) mappings: Mappings<HeldMemory>,
     devices: BTreeMap<Bdf, HeldDevice>,
     groups: Vec<GroupId>,
+    pub(super) run_checks: Option<RunChecks>,
     page: u64,
     since: u64,
 }
@@ -61,6 +63,7 @@ impl Holding {
             mappings: Mappings::new(),
             devices: BTreeMap::new(),
             groups: nodes.iter().filter_map(|node| node.group).collect(),
+            run_checks: None,
             page: 0,
             since: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
@@ -72,6 +75,13 @@ impl Holding {
         }
         holding.read_limits()?;
         Ok(holding)
+    }
+
+    /// Lets clients have devices tested, by this function.
+    #[must_use]
+    pub fn with_checks(mut self, run: RunChecks) -> Self {
+        self.run_checks = Some(run);
+        self
     }
 
     /// What is said to a new client.
@@ -115,6 +125,7 @@ impl Holding {
             Request::Unmap(selection) => self.unmap(&selection),
             Request::Read { iova, size } => self.read(iova, size).map(done),
             Request::Write { iova, data } => self.write(iova, &data).map(done),
+            Request::Test(request) => self.test(request),
             Request::Dma {
                 device,
                 iova,
@@ -146,14 +157,14 @@ impl Holding {
     pub(super) fn let_go(&mut self, bdf: Bdf) {
         if let Some(device) = self.devices.remove(&bdf) {
             device.stop.store(true, Ordering::Relaxed);
-            device.quiesce();
+            device.device.quiesce();
         }
     }
 
     /// Ends it all, in the order that leaves no device with memory which is not its own any more.
     pub(super) fn release(self) {
         for device in self.devices.values() {
-            device.quiesce();
+            device.device.quiesce();
         }
         if let Err(error) = self.space.unmap_all() {
             log::warn!("{error}");
@@ -190,6 +201,34 @@ impl Holding {
         let range = self.iovas.allocate(size, alignment)?;
         self.taken.insert(range);
         Ok(range)
+    }
+
+    /// As [`Self::take`], with no address below `floor`.
+    pub(super) fn take_above(
+        &mut self,
+        floor: Iova,
+        size: u64,
+        alignment: u64,
+    ) -> Result<IovaRange, IovaError> {
+        let range = self.iovas.allocate_above(floor, size, alignment)?;
+        self.taken.insert(range);
+        Ok(range)
+    }
+
+    /// Takes all free IOVAs below `end`.
+    pub(super) fn take_all_below(&mut self, end: Iova) -> Vec<IovaRange> {
+        let Some(last) = end.0.checked_sub(1).map(Iova) else {
+            return Vec::new();
+        };
+        let below: Vec<_> = self
+            .iovas
+            .free_ranges()
+            .filter_map(|range| IovaRange::from_ends(range.start(), range.last().min(last)))
+            .collect();
+        below
+            .into_iter()
+            .filter(|range| self.take_at(*range).is_ok())
+            .collect()
     }
 
     /// Takes these IOVAs.

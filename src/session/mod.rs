@@ -32,7 +32,7 @@
 //! {"version":1,"error":{"class":"usage","message":"nothing is mapped at 0x5000","cause":null}}
 //! ```
 //!
-//! The others are `mappings`, `read`, `write`, `dma` and `attach`. A file to be mapped comes as a descriptor (SCM_RIGHTS) with the
+//! The others are `mappings`, `read`, `write`, `dma`, `test` and `attach`. A file to be mapped comes as a descriptor (SCM_RIGHTS) with the
 //! first byte of its request, opened by the client, so that the client's rights count. Bytes of memory are hexadecimal digits.
 //!
 //! What is no request (not JSON, unknown fields, another version, more than [`protocol::LARGEST_REQUEST`] bytes, a second one before the
@@ -60,6 +60,7 @@ pub mod protocol;
 mod ready;
 mod server;
 mod start;
+mod testing;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -72,3 +73,4 @@ pub use holding::Holding;
 pub use ready::{StartReport, report};
 pub use server::End;
 pub use start::{Held, HoldOptions, find_or_start, hold};
+pub use testing::{RunChecks, TestSite};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Bytes, Failure};
-use crate::types::{Backend, Bdf, Iova, Protection, VfioNode};
+use crate::types::{Backend, Bdf, ExitClass, Iova, Protection, VfioNode};
 
 /// The version of the protocol. A holder answers only requests of its own version.
 pub const VERSION: u32 = 1;
@@ -107,6 +107,8 @@ pub enum Request {
         /// The bytes.
         data: Bytes,
     },
+    /// Run the checks of `test` on a device.
+    Test(TestRequest),
     /// Have the device itself transfer.
     Dma {
         /// The device.
@@ -138,6 +140,30 @@ pub struct MapRequest {
     /// The file that is mapped; new memory if there is none.
     #[serde(default)]
     pub file: Option<FileSource>,
+}
+
+/// A test to be run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestRequest {
+    /// The device.
+    pub device: Bdf,
+    /// Where pseudo-random contents start from.
+    pub seed: u64,
+    /// The first address above all memory and devices of the host, if the client knows it.
+    #[serde(default)]
+    pub physical_top: Option<u64>,
+}
+
+/// The result of a test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tested {
+    /// What the exit status says of it.
+    pub class: ExitClass,
+    /// The result for people.
+    pub text: String,
+    /// The result for scripts, as `test --json` has it for a device.
+    pub report: serde_json::Value,
 }
 
 /// The pages that new memory is made of.
@@ -238,6 +264,8 @@ pub enum Answer {
     },
     /// To [`Request::Write`].
     Written,
+    /// To [`Request::Test`].
+    Tested(Tested),
     /// To [`Request::Dma`].
     Transferred(Transferred),
 }

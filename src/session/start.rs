@@ -7,12 +7,15 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::unistd::{geteuid, setsid};
 
 use super::folder::Unclaimed;
 use super::ready::{StartReport, Waiting, notify, report};
 use super::server::{End, Server, Signals};
+use super::testing::RunChecks;
 use super::{Client, Failure, Folder, Holding, SessionError};
 use crate::iommu;
 use crate::types::{BackendChoice, Bdf, ExitClass, GroupId, VfioNode};
@@ -23,6 +26,12 @@ const SYSTEMD: &str = "/run/systemd/system";
 /// How many times a command looks for a holder that others start and end at the same time.
 const TRIES: usize = 10;
 
+/// How long the kernel may take to close the devices of a killed process: a reset each, and unpinning all that was mapped.
+const LAST_BREATH: Duration = Duration::from_secs(10);
+
+/// How often it is looked at meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// How a holder is to be.
 #[derive(Debug, Clone)]
 pub struct HoldOptions {
@@ -32,6 +41,8 @@ pub struct HoldOptions {
     pub until_unmapped: bool,
     /// Whether it leaves the session of its caller.
     pub detach: bool,
+    /// What runs the checks of `test`.
+    pub run_checks: RunChecks,
     /// Where the command waits that started it.
     pub report_to: Option<PathBuf>,
 }
@@ -81,12 +92,9 @@ pub fn hold(nodes: &[VfioNode], options: &HoldOptions) -> Result<Held, SessionEr
             });
         }
     };
-    let holding = (|| {
-        let choice = iommu::choose(options.backend, first)?;
-        log::info!("{}: {} ({})", first.bdf, choice.backend, choice.reason);
-        Holding::new(iommu::open(choice.backend)?, nodes)
-    })();
-    let server = Server::new(holding?, claim, signals, options.until_unmapped)?;
+    let holding = open(first, nodes, options.backend, claim.was_stale())?;
+    let holding = holding.with_checks(options.run_checks);
+    let server = Server::new(holding, claim, signals, options.until_unmapped)?;
     if let Some(to) = &options.report_to {
         report(to, &StartReport::Ready);
     }
@@ -95,6 +103,37 @@ pub fn hold(nodes: &[VfioNode], options: &HoldOptions) -> Result<Held, SessionEr
     notify("READY=1");
     let end = server.run()?;
     Ok(Held::Ended(end))
+}
+
+/// Opens the devices in a new address space.
+///
+/// The kernel closes the sockets of a killed process before its devices, and lets no one wait for these: where the process before
+/// was killed, devices that are in use are tried again for a while.
+fn open(
+    first: &VfioNode,
+    nodes: &[VfioNode],
+    backend: BackendChoice,
+    was_killed: bool,
+) -> Result<Holding, Failure> {
+    let attempt = || {
+        let choice = iommu::choose(backend, first)?;
+        log::info!("{}: {} ({})", first.bdf, choice.backend, choice.reason);
+        Holding::new(iommu::open(choice.backend)?, nodes)
+    };
+    let begin = Instant::now();
+    loop {
+        match attempt() {
+            Err(failure)
+                if was_killed
+                    && failure.class == ExitClass::Refused
+                    && begin.elapsed() < LAST_BREATH =>
+            {
+                log::info!("the process before was killed and may still be closing: {failure}");
+                thread::sleep(LOOK_AGAIN);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Has a holder take in all devices that it does not have yet.

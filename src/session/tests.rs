@@ -15,7 +15,8 @@ use super::protocol::{
 };
 use super::server::{End, Server, Signals};
 use super::{Bytes, Client, Folder, Holding, SessionError};
-use crate::types::{ExitClass, GroupId, Iova, Protection};
+use crate::iommu::{AddressSpace, DmaBuffer, DmaMapping, PageKind, Part};
+use crate::types::{ExitClass, GroupId, Iova, IovaRange, Protection, Size};
 
 const GROUP: GroupId = GroupId(5);
 
@@ -471,4 +472,33 @@ fn many_clients_at_once_get_right_answers() {
     assert_eq!(first.mappings(Iova(0), |_| true).unwrap(), []);
     drop(first);
     holder.end();
+}
+
+#[test]
+fn work_in_a_part_of_the_address_space_touches_nothing_else() {
+    let range = |start, size| IovaRange::new(Iova(start), size).unwrap();
+    let whole = Arc::new(FakeSpace::default());
+    let size = Size::new(0x1000).unwrap();
+    let map = |space: &Arc<dyn AddressSpace>, iova| {
+        let buffer = Arc::new(DmaBuffer::allocate(size, PageKind::Base).unwrap());
+        DmaMapping::new(space, &buffer, 0..0x1000, Iova(iova), Protection::Read)
+    };
+    let of_a_user = map(&(whole.clone() as _), 0x1000).unwrap();
+
+    let ranges = vec![range(0x8000, 0x2000), range(0x4000, 0x1000)];
+    let part: Arc<dyn AddressSpace> = Arc::new(Part::new(whole.clone(), ranges));
+    assert_eq!(
+        part.iova_ranges().unwrap(),
+        [range(0x4000, 0x1000), range(0x8000, 0x2000)]
+    );
+    for outside in [0x1000, 0x3000, 0x5000, 0xa000] {
+        assert!(map(&part, outside).is_err());
+        assert!(part.unmap(range(outside, 0x1000)).is_err());
+    }
+    let mapped = [map(&part, 0x4000).unwrap(), map(&part, 0x9000).unwrap()];
+    assert_eq!(whole.live().len(), 3);
+    assert_eq!(part.unmap_all().unwrap(), 0x2000);
+    drop(mapped);
+    assert_eq!(whole.live(), [range(0x1000, 0x1000)]);
+    drop(of_a_user);
 }

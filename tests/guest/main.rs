@@ -4,6 +4,7 @@
 //! as with every Rust test.
 
 mod binding;
+mod holding;
 mod looking;
 mod measuring;
 mod observing;
@@ -39,6 +40,7 @@ fn main() {
         refusals::trials(),
         safety::trials(),
         measuring::trials(),
+        holding::trials(),
         observing::trials(),
         looking::trials(),
     ];

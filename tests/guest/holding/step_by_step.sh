@@ -1,0 +1,38 @@
+# The user's own map, DMA and unmap, step by step. Another process sees what the device writes, and the device what it writes.
+# $1: the backend
+set -eu
+device=1234:11e8
+iommu-tool bind $device
+
+# A window of memory that processes share, at an IOVA of our choice.
+dd if=/dev/urandom of=/dev/shm/window bs=4096 count=4 2>/dev/null
+iommu-tool map $device --backend "$1" --file /dev/shm/window --iova 0x40000 --name window
+iommu-tool map $device --size 4K --iova 0x80000
+iommu-tool maps $device
+
+echo "The device reads what another process wrote:"
+echo 'from the processor' | dd of=/dev/shm/window bs=1 seek=8000 conv=notrunc 2>/dev/null
+iommu-tool dma $device read --iova 0x40000 --size 16K --output /tmp/read
+cmp /tmp/read /dev/shm/window
+
+echo "Another process sees what the device writes:"
+echo 'from the device' >/tmp/words
+iommu-tool dma $device write --iova 0x41ff8 --input /tmp/words
+[ "$(dd if=/dev/shm/window bs=1 skip=8184 count=15 2>/dev/null)" = 'from the device' ]
+iommu-tool dump $device --iova 0x41ff0 --size 32
+
+echo "After the unmap the same is blocked and reported:"
+iommu-tool unmap $device --name window
+cp /dev/shm/window /tmp/before
+for transfer in 'read --size 4096' 'write --data ff'; do
+    status=0
+    iommu-tool dma $device ${transfer%% *} --iova 0x40000 ${transfer#* } >/tmp/said || status=$?
+    cat /tmp/said
+    [ $status -eq 1 ]
+    grep -q BLOCKED /tmp/said
+    grep -q 'fault addr 0x40000' /tmp/said
+done
+cmp /tmp/before /dev/shm/window
+
+iommu-tool unmap $device --all
+iommu-tool unbind $device

@@ -1,0 +1,59 @@
+# An ordinary user cannot see, change or stop what root holds, and does all of it with a device of his own. $1: the backend
+set -eu
+backend=$1
+set -- $(iommu-tool list --json 1234:11e8 2>&1 | sed -n 's/.*means several.*: \(.*\), \(.*\)",*/\1 \2/p')
+roots=$1 users=$2
+iommu-tool bind $roots $users >/dev/null
+group() { readlink /sys/bus/pci/devices/$1/iommu_group | sed 's/.*\///'; }
+
+# What `bind` would leave to an owner: the nodes of the user's device.
+chmod 666 /dev/vfio/vfio
+[ -e /dev/iommu ] && chmod 666 /dev/iommu
+chown user "/dev/vfio/$(group $users)" /sys/bus/pci/devices/$users
+for node in /sys/bus/pci/devices/$users/vfio-dev/*; do
+    [ -e "/dev/vfio/devices/${node##*/}" ] && chown user "/dev/vfio/devices/${node##*/}"
+done
+mkdir -p /run/user/1000 && chown user /run/user/1000 && chmod 700 /run/user/1000
+as_user() { su user -c "export PATH=$PATH XDG_RUNTIME_DIR=/run/user/1000; $1"; }
+refused() { # STATUS WORDS COMMAND
+    status=0
+    as_user "$3" >/tmp/said 2>&1 || status=$?
+    cat /tmp/said
+    [ $status -eq "$1" ] && grep -q "$2" /tmp/said
+}
+
+iommu-tool map $roots --backend $backend --size 8K --iova 0x100000
+iommu-tool fill $roots --iova 0x100000 --data 5ec2e7 >/dev/null
+pid=$(iommu-tool maps --json | sed -n 's/.*"pid": \([0-9]*\),/\1/p')
+
+echo "Root's is out of reach:"
+[ "$(as_user 'iommu-tool maps')" = 'nothing is mapped' ]
+refused 3 'of root' "iommu-tool maps $roots"
+refused 3 'of root' "iommu-tool unmap $roots --all"
+refused 3 'of root' "iommu-tool dump $roots --iova 0x100000"
+refused 3 'of root' "iommu-tool map $roots --size 4K"
+refused 3 'of root' "iommu-tool dma $roots read --iova 0x100000 --size 4"
+refused 1 '' "kill $pid"
+refused 1 '' "rm /run/iommu-tool/group-$(group $roots).sock"
+[ "$(iommu-tool maps --json | grep -c '"iova"')" -eq 1 ]
+
+echo "His own is his:"
+as_user "iommu-tool map $users --backend $backend --size 8K --iova 0x100000"
+as_user "iommu-tool fill $users --iova 0x100000 --data 0b5e"
+as_user "iommu-tool dump $users --iova 0x100000 --size 4"
+as_user "iommu-tool dma $users write --iova 0x100010 --data c0ffee"
+as_user "iommu-tool dma $users read --iova 0x10000f --size 4"
+as_user "iommu-tool maps"
+as_user "iommu-tool maps --json" | grep -q '"uid": 1000'
+
+echo "Root sees and ends both:"
+[ "$(iommu-tool maps --json | grep -c '"pid"')" -eq 2 ]
+iommu-tool maps
+iommu-tool unmap $users --all
+iommu-tool unmap $roots --all
+
+echo "A limit that is too low is named, and nothing is left behind:"
+refused 1 'RLIMIT_MEMLOCK' "ulimit -l 64; iommu-tool map $users --backend $backend --size 1M"
+[ "$(as_user 'iommu-tool maps')" = 'nothing is mapped' ]
+[ -z "$(ls /run/user/1000/iommu-tool | grep 'group-.*sock')" ]
+iommu-tool unbind $roots $users >/dev/null
