@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::thread;
@@ -31,7 +31,9 @@ pub struct DmaBuffer {
     start: usize,
     size: usize,
     /// Whether others can take its pages away, by making the file shorter.
-    of_file: bool,
+    shrinks: bool,
+    /// The memfd that it is, from its first byte on, where it is one; nobody else has it.
+    file: Option<File>,
 }
 
 impl DmaBuffer {
@@ -78,17 +80,21 @@ impl DmaBuffer {
         ) else {
             return Err(too_large());
         };
-        let mut options = MmapOptions::new();
         // The kernel places memory at base pages, and memory of the huge page reserve at its own.
-        match pages {
-            PageKind::Huge(_) => {
-                let bits = page.trailing_zeros() as u8;
-                options.len(rounded).huge(Some(bits));
-            }
-            PageKind::Transparent => drop(options.len(room)),
-            PageKind::Base => drop(options.len(rounded)),
-        }
-        let mapping = MmapRaw::from(options.map_anon().map_err(failed)?);
+        let mut options = MmapOptions::new();
+        options.len(match pages {
+            PageKind::Transparent => room,
+            PageKind::Base | PageKind::Huge(_) => rounded,
+        });
+        let file = match pages {
+            PageKind::Huge(_) => Some(reserved_file(rounded as u64, page).map_err(failed)?),
+            PageKind::Transparent | PageKind::Base => None,
+        };
+        let mapping = match &file {
+            Some(file) => options.map_raw(file),
+            None => options.map_anon().map(MmapRaw::from),
+        };
+        let mapping = mapping.map_err(failed)?;
         let start = mapping.as_mut_ptr().align_offset(page);
         let advise = |advice| mapping.advise_range(advice, start, rounded);
         advise(Advice::DontFork).map_err(failed)?;
@@ -109,7 +115,8 @@ impl DmaBuffer {
             mapping,
             start,
             size: rounded,
-            of_file: false,
+            shrinks: false,
+            file,
         })
     }
 
@@ -142,7 +149,8 @@ impl DmaBuffer {
             mapping,
             start: 0,
             size: length,
-            of_file: true,
+            shrinks: true,
+            file: None,
         })
     }
 
@@ -184,7 +192,7 @@ impl DmaBuffer {
     /// # Panics
     /// If they do not fit.
     pub fn try_write(&self, offset: usize, bytes: &[u8]) -> nix::Result<()> {
-        if !self.of_file {
+        if !self.shrinks {
             self.write(offset, bytes);
             return Ok(());
         }
@@ -201,7 +209,7 @@ impl DmaBuffer {
     /// # Panics
     /// If the buffer ends before.
     pub fn try_read(&self, offset: usize, into: &mut [u8]) -> nix::Result<()> {
-        if !self.of_file {
+        if !self.shrinks {
             self.read(offset, into);
             return Ok(());
         }
@@ -261,6 +269,16 @@ fn populate(
             result.and(other.join().expect("advising does not panic"))
         })
     })
+}
+
+/// A memfd of this many bytes, in pages of the kernel's reserve (memfd_create(2)).
+fn reserved_file(bytes: u64, page: usize) -> io::Result<File> {
+    let page_bits = page.trailing_zeros() << libc::MAP_HUGE_SHIFT;
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_HUGETLB;
+    let flags = flags | MFdFlags::from_bits_retain(page_bits);
+    let file = File::from(memfd_create(c"dma", flags)?);
+    file.set_len(bytes)?;
+    Ok(file)
 }
 
 /// A file without a name. Copies through it are made by the kernel, which gives an error where a plain access would end the process.
@@ -353,20 +371,46 @@ impl DmaMapping {
         iova: Iova,
         protection: Protection,
     ) -> Result<Self, IommuError> {
-        assert!(!part.is_empty(), "an empty part of a buffer maps nothing");
-        let memory = buffer.place(part.start, part.len());
-        let memory = NonNull::new(memory).expect("a buffer is not at address 0");
-        let range = IovaRange::new(iova, part.len() as u64)?;
+        let (range, memory) = place(buffer, &part, iova)?;
         // SAFETY: the buffer is valid for `part`, and it lives until the mapping is taken out: the mapping holds it, and `take_out` keeps
         // it forever if that fails. Nothing refers to its bytes but by raw pointer.
         unsafe { space.map(range, memory, protection) }?;
-        Ok(Self {
+        Ok(Self::of(space, buffer, range, protection))
+    }
+
+    /// As [`Self::new`], but through the buffer's memfd where it has one and the kernel can.
+    ///
+    /// # Panics
+    /// If `part` is empty or not within the buffer.
+    pub(super) fn through_file(
+        space: &Arc<dyn AddressSpace>,
+        buffer: &Arc<DmaBuffer>,
+        part: Range<usize>,
+        iova: Iova,
+        protection: Protection,
+    ) -> Result<Self, IommuError> {
+        let (range, _) = place(buffer, &part, iova)?;
+        if let Some(file) = &buffer.file {
+            if space.map_file(range, file.as_fd(), part.start as u64, protection)? {
+                return Ok(Self::of(space, buffer, range, protection));
+            }
+        }
+        Self::new(space, buffer, part, iova, protection)
+    }
+
+    fn of(
+        space: &Arc<dyn AddressSpace>,
+        buffer: &Arc<DmaBuffer>,
+        range: IovaRange,
+        protection: Protection,
+    ) -> Self {
+        Self {
             space: space.clone(),
             buffer: buffer.clone(),
             range,
             protection,
             mapped: true,
-        })
+        }
     }
 
     /// The mapped IOVAs.
@@ -404,6 +448,18 @@ impl DmaMapping {
             }
         }
     }
+}
+
+/// The IOVAs of a part of a buffer, and its first byte.
+fn place(
+    buffer: &DmaBuffer,
+    part: &Range<usize>,
+    iova: Iova,
+) -> Result<(IovaRange, NonNull<u8>), IommuError> {
+    assert!(!part.is_empty(), "an empty part of a buffer maps nothing");
+    let memory = buffer.place(part.start, part.len());
+    let memory = NonNull::new(memory).expect("a buffer is not at address 0");
+    Ok((IovaRange::new(iova, part.len() as u64)?, memory))
 }
 
 impl Drop for DmaMapping {

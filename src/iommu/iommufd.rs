@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use iommufd_bindings::{
-    iommu_ioas_map, iommu_ioas_unmap,
+    iommu_ioas_map, iommu_ioas_map_file, iommu_ioas_unmap,
     iommufd_ioas_map_flags_IOMMU_IOAS_MAP_FIXED_IOVA as FIXED_IOVA,
     iommufd_ioas_map_flags_IOMMU_IOAS_MAP_READABLE as READABLE,
     iommufd_ioas_map_flags_IOMMU_IOAS_MAP_WRITEABLE as WRITEABLE,
@@ -118,14 +118,9 @@ impl AddressSpace for Ioas {
         memory: NonNull<u8>,
         protection: Protection,
     ) -> Result<(), IommuError> {
-        let access = match protection {
-            Protection::Read => READABLE,
-            Protection::Write => WRITEABLE,
-            Protection::ReadWrite => READABLE | WRITEABLE,
-        };
         let mut map = iommu_ioas_map {
             size: size_of::<iommu_ioas_map>() as u32,
-            flags: FIXED_IOVA | access,
+            flags: FIXED_IOVA | access(protection),
             ioas_id: self.id,
             user_va: memory.as_ptr() as u64,
             length: length(range),
@@ -135,6 +130,31 @@ impl AddressSpace for Ioas {
         // SAFETY: the caller answers for the memory.
         unsafe { iommufd::map(self.fd(), &mut map) }
             .map_err(|errno| diagnosis::map_failed(self, range, memory.as_ptr() as usize, errno))
+    }
+
+    fn map_file(
+        &self,
+        range: IovaRange,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        protection: Protection,
+    ) -> Result<bool, IommuError> {
+        let mut map = iommu_ioas_map_file {
+            size: size_of::<iommu_ioas_map_file>() as u32,
+            flags: FIXED_IOVA | access(protection),
+            ioas_id: self.id,
+            fd: file.as_raw_fd(),
+            start: offset,
+            length: length(range),
+            iova: range.start().0,
+        };
+        match iommufd::map_file(self.fd(), &mut map) {
+            Ok(()) => Ok(true),
+            // Kernels before 6.13 do not know the request.
+            Err(Errno::ENOTTY) => Ok(false),
+            // The offset stands for the address: it is a multiple of the page size as well.
+            Err(errno) => Err(diagnosis::map_failed(self, range, offset as usize, errno)),
+        }
     }
 
     fn unmap(&self, range: IovaRange) -> Result<u64, IommuError> {
@@ -182,6 +202,15 @@ impl Ioas {
         };
         iommufd::unmap(self.fd(), &mut unmap)?;
         Ok(unmap.length)
+    }
+}
+
+/// The flags for what devices may do.
+fn access(protection: Protection) -> u32 {
+    match protection {
+        Protection::Read => READABLE,
+        Protection::Write => WRITEABLE,
+        Protection::ReadWrite => READABLE | WRITEABLE,
     }
 }
 

@@ -82,14 +82,14 @@ impl Memory {
         self.part.clone()
     }
 
-    /// Maps it.
+    /// Maps it: reserved pages through their memfd where the kernel can, which spares it looking each page up.
     pub fn map(
         &self,
         space: &Arc<dyn AddressSpace>,
         iova: Iova,
         protection: Protection,
     ) -> Result<DmaMapping, IommuError> {
-        DmaMapping::new(space, &self.buffer, self.part(), iova, protection)
+        DmaMapping::through_file(space, &self.buffer, self.part(), iova, protection)
     }
 }
 

@@ -105,29 +105,28 @@ pub(super) fn map(
     let size = Size::new(request.size).ok_or_else(|| Failure::usage("a size of 0 maps nothing"))?;
     let iova = range.start();
     let source = request.file.as_ref().zip(file);
-    let (buffer, part, pages, writable) = match source {
+    let is_file = source.as_ref().is_some_and(|(source, _)| !source.private);
+    let protection = request.protection;
+    let (mapping, buffer, start, pages) = match source {
         Some((source, file)) if !source.private => {
-            let writable = request.protection != Protection::Read;
+            let writable = protection != Protection::Read;
             let buffer = Arc::new(share(source, &file, size, writable)?);
-            (
-                buffer,
-                0..request.size as usize,
-                "file".to_owned(),
-                writable,
-            )
+            let mapping = DmaMapping::new(space, &buffer, 0..buffer.size(), iova, protection)?;
+            (mapping, buffer, 0, "file".to_owned())
         }
         source => {
+            if let Some((source, file)) = &source {
+                check_file(source, file, size)?;
+            }
             let memory = Memory::new(size, pages, iova)?;
             if let Some((source, file)) = source {
-                check_file(source, &file, size)?;
                 copy(source, &file, &memory)?;
             }
-            let buffer = memory.buffer().clone();
-            (buffer, memory.part(), memory.pages().to_string(), true)
+            let mapping = memory.map(space, iova, protection)?;
+            let (buffer, pages) = (memory.buffer().clone(), memory.pages().to_string());
+            (mapping, buffer, memory.part().start, pages)
         }
     };
-    let start = part.start;
-    let mapping = DmaMapping::new(space, &buffer, part, iova, request.protection)?;
     let info = MappingInfo {
         iova,
         size: request.size,
@@ -140,7 +139,7 @@ pub(super) fn map(
         mapping,
         buffer,
         start,
-        writable,
+        writable: !is_file || protection != Protection::Read,
     };
     Ok((info, memory))
 }

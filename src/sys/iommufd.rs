@@ -4,7 +4,8 @@ use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use iommufd_bindings::{
-    iommu_ioas_alloc, iommu_ioas_iova_ranges, iommu_ioas_map, iommu_ioas_unmap, iommu_iova_range,
+    iommu_ioas_alloc, iommu_ioas_iova_ranges, iommu_ioas_map, iommu_ioas_map_file,
+    iommu_ioas_unmap, iommu_iova_range,
 };
 use nix::errno::Errno;
 
@@ -12,8 +13,8 @@ use nix::errno::Errno;
 mod ioctl {
     use iommufd_bindings::{
         IOMMUFD_CMD_IOAS_ALLOC, IOMMUFD_CMD_IOAS_IOVA_RANGES, IOMMUFD_CMD_IOAS_MAP,
-        IOMMUFD_CMD_IOAS_UNMAP, IOMMUFD_TYPE as TYPE, iommu_ioas_alloc, iommu_ioas_iova_ranges,
-        iommu_ioas_map, iommu_ioas_unmap,
+        IOMMUFD_CMD_IOAS_MAP_FILE, IOMMUFD_CMD_IOAS_UNMAP, IOMMUFD_TYPE as TYPE, iommu_ioas_alloc,
+        iommu_ioas_iova_ranges, iommu_ioas_map, iommu_ioas_map_file, iommu_ioas_unmap,
     };
     use nix::{ioctl_readwrite_bad, request_code_none as request};
 
@@ -31,6 +32,11 @@ mod ioctl {
         ioas_map,
         request!(TYPE, IOMMUFD_CMD_IOAS_MAP),
         iommu_ioas_map
+    );
+    ioctl_readwrite_bad!(
+        ioas_map_file,
+        request!(TYPE, IOMMUFD_CMD_IOAS_MAP_FILE),
+        iommu_ioas_map_file
     );
     ioctl_readwrite_bad!(
         ioas_unmap,
@@ -65,6 +71,12 @@ pub fn alloc_ioas(iommufd: BorrowedFd<'_>) -> nix::Result<u32> {
 pub unsafe fn map(iommufd: BorrowedFd<'_>, map: &mut iommu_ioas_map) -> nix::Result<()> {
     // SAFETY: the struct is the ioctl's own, and the caller answers for the memory it names.
     unsafe { ioctl::ioas_map(iommufd.as_raw_fd(), map) }.map(drop)
+}
+
+/// Maps a file in memory into an IOAS: memfd, tmpfs or hugetlbfs. The kernel holds its pages by itself.
+pub fn map_file(iommufd: BorrowedFd<'_>, map: &mut iommu_ioas_map_file) -> nix::Result<()> {
+    // SAFETY: the struct is the ioctl's own and names no memory of this process.
+    unsafe { ioctl::ioas_map_file(iommufd.as_raw_fd(), map) }.map(drop)
 }
 
 /// Unmaps from an IOAS. The kernel puts the number of unmapped bytes into `length`.
@@ -108,7 +120,7 @@ pub fn ioas_info(iommufd: BorrowedFd<'_>, ioas_id: u32) -> nix::Result<IoasInfo>
 mod tests {
     use iommufd_bindings::{
         IOMMUFD_CMD_IOAS_ALLOC, IOMMUFD_CMD_IOAS_IOVA_RANGES, IOMMUFD_CMD_IOAS_MAP,
-        IOMMUFD_CMD_IOAS_UNMAP, IOMMUFD_TYPE,
+        IOMMUFD_CMD_IOAS_MAP_FILE, IOMMUFD_CMD_IOAS_UNMAP, IOMMUFD_TYPE,
     };
     use nix::request_code_none;
 
@@ -120,6 +132,7 @@ mod tests {
             (IOMMUFD_CMD_IOAS_IOVA_RANGES, 0x3b84),
             (IOMMUFD_CMD_IOAS_MAP, 0x3b85),
             (IOMMUFD_CMD_IOAS_UNMAP, 0x3b86),
+            (IOMMUFD_CMD_IOAS_MAP_FILE, 0x3b8f),
         ] {
             assert_eq!(request_code_none!(IOMMUFD_TYPE, command), code);
         }
