@@ -133,3 +133,62 @@ impl Report for DmaReport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transferred(mapped: Extent, arrived: Option<bool>, data: &[u8]) -> Transferred {
+        Transferred {
+            engine: "edu".to_owned(),
+            mapped,
+            arrived,
+            data: Some(Bytes(data.to_vec())),
+        }
+    }
+
+    fn read(parts: &[Transferred]) -> DmaReport {
+        let bdf = "0000:00:03.0".parse().unwrap();
+        let mut report = DmaReport::new(bdf, false, Iova(0x40000), 4);
+        parts.iter().for_each(|part| report.add(part.clone()));
+        report
+    }
+
+    fn text(report: &DmaReport) -> String {
+        let mut out = Vec::new();
+        report.text(&mut out, Style::new(false)).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_arrived_is_put_together() {
+        let part = |data| transferred(Extent::Whole, Some(true), data);
+        let report = read(&[part(b"ab"), part(b"cd")]);
+        assert_eq!(report.verdict(), DmaVerdict::Arrived);
+        assert_eq!(report.data(), Some(&b"abcd"[..]));
+    }
+
+    #[test]
+    fn nothing_is_shown_of_what_did_not_arrive() {
+        let mut report = read(&[
+            transferred(Extent::Whole, Some(true), b"ab"),
+            transferred(Extent::Nothing, None, b"\0\0"),
+        ]);
+        assert!(!report.goes_on());
+        assert_eq!(report.data(), None);
+        report.note_faults(Ok(Vec::new()));
+        assert_eq!(
+            text(&report),
+            "NOT ARRIVED: 0000:00:03.0 was told to read 4 bytes at 0x40000, where nothing is mapped\n  the kernel logged no fault\n"
+        );
+        report.note_faults(Ok(vec!["DMAR: fault".to_owned()]));
+        assert_eq!(report.verdict(), DmaVerdict::Blocked);
+        assert!(text(&report).ends_with("nothing is mapped\n  DMAR: fault\n"));
+    }
+
+    #[test]
+    fn other_bytes_than_memory_holds_did_not_arrive() {
+        let report = read(&[transferred(Extent::Whole, Some(false), b"ab")]);
+        assert_eq!(report.verdict(), DmaVerdict::NotArrived);
+    }
+}

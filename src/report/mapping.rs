@@ -313,6 +313,73 @@ impl Report for BytesReport {
 mod tests {
     use super::*;
 
+    fn holder() -> MapsReport {
+        use crate::session::protocol::FileSource;
+        let hello = Hello {
+            pid: 812,
+            uid: 1000,
+            since: 1_000_000_000,
+            backend: Backend::Iommufd,
+            devices: vec!["01:00.0".parse().unwrap()],
+            until_unmapped: true,
+        };
+        let mapping = |iova, size, file| MappingInfo {
+            iova: Iova(iova),
+            size,
+            pages: "thp".to_owned(),
+            protection: Protection::ReadWrite,
+            name: Some("ring".to_owned()),
+            file,
+        };
+        let file = FileSource {
+            path: "/dev/shm/window".to_owned(),
+            offset: 0x2000,
+            private: true,
+        };
+        let mut report = MapsReport::default();
+        report.add(
+            &hello,
+            vec![
+                mapping(0x10_0000, 2 << 20, None),
+                mapping(0x1_0000_0000, 4096, Some(file)),
+            ],
+        );
+        report
+    }
+
+    #[test]
+    fn holders_and_their_mappings_are_listed() {
+        let mut out = Vec::new();
+        holder().text(&mut out, Style::new(false)).unwrap();
+        let expected = "\
+Process 812 of user 1000 since 2001-09-09T01:46:40Z, iommufd: 0000:01:00.0; 2052K pinned
+  0x100000     2M  thp  rw  new memory 'ring'
+  0x100000000  4K  thp  rw  copy of /dev/shm/window from 0x2000 'ring'
+";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn scripts_get_the_same() {
+        let json = serde_json::to_value(holder()).unwrap();
+        let holder = &json["holders"][0];
+        assert_eq!(holder["pinned_bytes"], (2 << 20) + 4096);
+        assert_eq!(holder["since"], "2001-09-09T01:46:40Z");
+        assert_eq!(
+            holder["mappings"][1],
+            serde_json::json!({
+                "iova": "0x100000000",
+                "size": 4096,
+                "pages": "thp",
+                "protection": "read-write",
+                "name": "ring",
+                "file": "/dev/shm/window",
+                "file_offset": 0x2000,
+                "private": true,
+            })
+        );
+    }
+
     #[test]
     fn seconds_become_dates() {
         for (seconds, text) in [
