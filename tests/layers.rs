@@ -37,6 +37,7 @@ const UNSAFE_FILES: &[&str] = &[
     "iommu/address_space.rs", // The trait: it states what a caller of `map` upholds.
     "iommu/part.rs",          // Passes the trait's `map` on.
     "iommu/dma.rs",
+    "iommu/dma/",
     "iommu/type1.rs",
     "iommu/iommufd.rs",
     "engine/arena/tests.rs", // For tests, as the next.

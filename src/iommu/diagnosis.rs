@@ -225,7 +225,7 @@ fn status_line<'a>(status: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iommu::dma::tests::FakeSpace;
+    use crate::iommu::dma::mapping::tests::FakeSpace;
     use crate::types::{Backend, ExitClass, Iova};
     use std::os::unix::fs::symlink;
 

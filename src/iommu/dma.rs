@@ -1,11 +1,14 @@
 //! Memory that devices reach by DMA.
 
+pub(super) mod mapping;
+
+pub use mapping::DmaMapping;
+
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::thread;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
@@ -14,8 +17,8 @@ use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::pages::transparent_bytes;
-use super::{AddressSpace, IommuError, PageKind};
-use crate::types::{Iova, IovaRange, Protection, Size};
+use super::{IommuError, PageKind};
+use crate::types::Size;
 
 const WORD: usize = size_of::<u64>();
 
@@ -348,146 +351,12 @@ unsafe fn read_volatile(from: *const u8, into: &mut [u8]) {
     }
 }
 
-/// A buffer, or a part of it, at an IOVA; unmapped on drop.
-///
-/// If the kernel refuses to unmap, the memory is kept for the life of the process, as a device may still reach it.
-pub struct DmaMapping {
-    space: Arc<dyn AddressSpace>,
-    buffer: Arc<DmaBuffer>,
-    range: IovaRange,
-    protection: Protection,
-    mapped: bool,
-}
-
-impl DmaMapping {
-    /// Maps `part` of the buffer, in bytes, at `iova`.
-    ///
-    /// # Panics
-    /// If `part` is empty or not within the buffer.
-    pub fn new(
-        space: &Arc<dyn AddressSpace>,
-        buffer: &Arc<DmaBuffer>,
-        part: Range<usize>,
-        iova: Iova,
-        protection: Protection,
-    ) -> Result<Self, IommuError> {
-        let (range, memory) = place(buffer, &part, iova)?;
-        // SAFETY: the buffer is valid for `part`, and it lives until the mapping is taken out: the mapping holds it, and `take_out` keeps
-        // it forever if that fails. Nothing refers to its bytes but by raw pointer.
-        unsafe { space.map(range, memory, protection) }?;
-        Ok(Self::of(space, buffer, range, protection))
-    }
-
-    /// As [`Self::new`], but through the buffer's memfd where it has one and the kernel can.
-    ///
-    /// # Panics
-    /// If `part` is empty or not within the buffer.
-    pub(super) fn through_file(
-        space: &Arc<dyn AddressSpace>,
-        buffer: &Arc<DmaBuffer>,
-        part: Range<usize>,
-        iova: Iova,
-        protection: Protection,
-    ) -> Result<Self, IommuError> {
-        let (range, _) = place(buffer, &part, iova)?;
-        if let Some(file) = &buffer.file {
-            if space.map_file(range, file.as_fd(), part.start as u64, protection)? {
-                return Ok(Self::of(space, buffer, range, protection));
-            }
-        }
-        Self::new(space, buffer, part, iova, protection)
-    }
-
-    fn of(
-        space: &Arc<dyn AddressSpace>,
-        buffer: &Arc<DmaBuffer>,
-        range: IovaRange,
-        protection: Protection,
-    ) -> Self {
-        Self {
-            space: space.clone(),
-            buffer: buffer.clone(),
-            range,
-            protection,
-            mapped: true,
-        }
-    }
-
-    /// The mapped IOVAs.
-    #[must_use]
-    pub fn range(&self) -> IovaRange {
-        self.range
-    }
-
-    /// The first mapped IOVA.
-    #[must_use]
-    pub fn iova(&self) -> Iova {
-        self.range.start()
-    }
-
-    /// What the device may do with it.
-    #[must_use]
-    pub fn protection(&self) -> Protection {
-        self.protection
-    }
-
-    /// Unmaps now, and says whether that worked.
-    pub fn unmap(mut self) -> Result<(), IommuError> {
-        self.take_out()
-    }
-
-    fn take_out(&mut self) -> Result<(), IommuError> {
-        self.mapped = false;
-        match self.space.unmap(self.range) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                if !matches!(error, IommuError::NothingToUnmap { .. }) {
-                    std::mem::forget(self.buffer.clone());
-                }
-                Err(error)
-            }
-        }
-    }
-}
-
-/// The IOVAs of a part of a buffer, and its first byte.
-fn place(
-    buffer: &DmaBuffer,
-    part: &Range<usize>,
-    iova: Iova,
-) -> Result<(IovaRange, NonNull<u8>), IommuError> {
-    assert!(!part.is_empty(), "an empty part of a buffer maps nothing");
-    let memory = buffer.place(part.start, part.len());
-    let memory = NonNull::new(memory).expect("a buffer is not at address 0");
-    Ok((IovaRange::new(iova, part.len() as u64)?, memory))
-}
-
-impl Drop for DmaMapping {
-    fn drop(&mut self) {
-        if !self.mapped {
-            return;
-        }
-        match self.take_out() {
-            Ok(()) => {}
-            // The address space was cleared before.
-            Err(IommuError::NothingToUnmap { range }) => {
-                log::debug!("{range} was unmapped already")
-            }
-            Err(error) => log::error!("{error}. The memory is kept until the program ends"),
-        }
-    }
-}
-
 #[cfg(test)]
-pub(super) mod tests {
-    use std::sync::Mutex;
-
+mod tests {
     use super::*;
-    use crate::iommu::DeviceFd;
-    use crate::types::{Backend, PageSizes, VfioNode};
 
-    fn buffer(size: &str) -> Arc<DmaBuffer> {
-        Arc::new(DmaBuffer::allocate(size.parse().unwrap(), PageKind::Base).unwrap())
+    fn buffer(size: &str) -> DmaBuffer {
+        DmaBuffer::allocate(size.parse().unwrap(), PageKind::Base).unwrap()
     }
 
     #[test]
@@ -545,109 +414,5 @@ pub(super) mod tests {
             error.to_string(),
             "no 12K pages for 4K of memory: this kernel has no huge pages of 12K; /sys/kernel/mm/hugepages lists the sizes it has"
         );
-    }
-
-    /// Records what is mapped; refuses to unmap if told so. IOVAs are 32 bits wide, less the interrupt window.
-    #[derive(Default)]
-    pub struct FakeSpace {
-        mapped: Mutex<Vec<(IovaRange, usize)>>,
-        stuck: bool,
-    }
-
-    impl AddressSpace for FakeSpace {
-        fn backend(&self) -> Backend {
-            Backend::Type1
-        }
-        fn attach(&self, node: &VfioNode) -> Result<DeviceFd, IommuError> {
-            Err(IommuError::NoGroup { bdf: node.bdf })
-        }
-        unsafe fn map(
-            &self,
-            range: IovaRange,
-            memory: NonNull<u8>,
-            _protection: Protection,
-        ) -> Result<(), IommuError> {
-            let mut mapped = self.mapped.lock().unwrap();
-            mapped.push((range, memory.as_ptr() as usize));
-            Ok(())
-        }
-        fn unmap(&self, range: IovaRange) -> Result<u64, IommuError> {
-            if self.stuck {
-                let errno = Errno::EBUSY;
-                return Err(IommuError::Partial { range, errno });
-            }
-            let mut mapped = self.mapped.lock().unwrap();
-            let before = mapped.len();
-            mapped.retain(|(known, _)| *known != range);
-            match before - mapped.len() {
-                0 => Err(IommuError::NothingToUnmap { range }),
-                _ => Ok(range.size() as u64),
-            }
-        }
-        fn unmap_all(&self) -> Result<u64, IommuError> {
-            self.mapped.lock().unwrap().clear();
-            Ok(0)
-        }
-        fn iova_ranges(&self) -> Result<Vec<IovaRange>, IommuError> {
-            let ends = [(0, 0xfedf_ffff), (0xfef0_0000, 0xffff_ffff)];
-            let range = |(start, last)| IovaRange::from_ends(Iova(start), Iova(last)).unwrap();
-            Ok(ends.map(range).to_vec())
-        }
-        fn page_sizes(&self) -> Result<PageSizes, IommuError> {
-            Ok(PageSizes(0x1000))
-        }
-        fn entries_left(&self) -> Result<Option<u32>, IommuError> {
-            Ok(None)
-        }
-    }
-
-    fn map(
-        space: &Arc<FakeSpace>,
-        buffer: &Arc<DmaBuffer>,
-        part: Range<usize>,
-        iova: u64,
-    ) -> DmaMapping {
-        let space = space.clone() as Arc<dyn AddressSpace>;
-        DmaMapping::new(&space, buffer, part, Iova(iova), Protection::ReadWrite).unwrap()
-    }
-
-    #[test]
-    fn a_mapping_lasts_until_it_is_dropped() {
-        let space = Arc::new(FakeSpace::default());
-        let buffer = buffer("16K");
-        let first = map(&space, &buffer, 0x1000..0x3000, 0x10_0000);
-        let second = map(&space, &buffer, 0x1000..0x2000, 0x20_0000);
-        let at = buffer.address().as_ptr() as usize + 0x1000;
-        let known = space.mapped.lock().unwrap().clone();
-        assert_eq!(known, [(first.range(), at), (second.range(), at)]);
-        assert_eq!(first.range().size(), 0x2000);
-        drop(first);
-        assert_eq!(space.mapped.lock().unwrap().len(), 1);
-        second.unmap().unwrap();
-        assert!(space.mapped.lock().unwrap().is_empty());
-        assert_eq!(Arc::strong_count(&buffer), 1);
-    }
-
-    #[test]
-    fn memory_that_may_still_be_mapped_is_kept() {
-        let space = Arc::new(FakeSpace {
-            stuck: true,
-            ..FakeSpace::default()
-        });
-        let buffer = buffer("4K");
-        drop(map(&space, &buffer, 0..0x1000, 0x10_0000));
-        assert_eq!(Arc::strong_count(&buffer), 2);
-        assert!(map(&space, &buffer, 0..0x1000, 0x10_0000).unmap().is_err());
-        assert_eq!(Arc::strong_count(&buffer), 3);
-    }
-
-    #[test]
-    fn memory_of_a_cleared_space_is_freed() {
-        let space = Arc::new(FakeSpace::default());
-        let buffer = buffer("4K");
-        let mapping = map(&space, &buffer, 0..0x1000, 0x10_0000);
-        space.unmap_all().unwrap();
-        drop(mapping);
-        assert_eq!(Arc::strong_count(&buffer), 1);
     }
 }

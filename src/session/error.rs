@@ -6,6 +6,9 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::device::DeviceError;
+use crate::engine::EngineError;
+use crate::iommu::{IommuError, IovaError};
 use crate::types::{ExitClass, GroupId};
 
 /// An error as it crosses the socket: its words, its causes, and the exit status that it leads to.
@@ -46,6 +49,30 @@ impl Failure {
                 .source()
                 .map(|cause| Box::new(Self::from_chain(class, cause))),
         }
+    }
+}
+
+impl From<IovaError> for Failure {
+    fn from(error: IovaError) -> Self {
+        Self::from_chain(error.class(), &error)
+    }
+}
+
+impl From<IommuError> for Failure {
+    fn from(error: IommuError) -> Self {
+        Self::from_chain(error.class(), &error)
+    }
+}
+
+impl From<DeviceError> for Failure {
+    fn from(error: DeviceError) -> Self {
+        Self::from_chain(error.class(), &error)
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        Self::from_chain(error.class(), &error)
     }
 }
 

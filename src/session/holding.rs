@@ -1,6 +1,6 @@
 //! What a holder owns: an address space, the devices in it, and the mappings.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,16 +9,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::device::HeldDevice;
-use super::mappings::Mappings;
+use super::mappings::{Mappings, Piece};
 use super::memory::{self, HeldMemory};
-use super::protocol::{
-    Answer, Extent, Hello, LARGEST_PIECE, LONGEST_NAME, LONGEST_PATH, MapRequest, Pages, Request,
-    Selection,
-};
+use super::places::Places;
+use super::protocol::{Answer, Extent, Hello, MapRequest, Request, Selection};
+use super::request::{page_kind, piece};
 use super::testing::RunChecks;
 use super::{Bytes, Failure};
-use crate::iommu::{AddressSpace, IovaAllocator, IovaError, PageKind, alignment};
-use crate::types::{Bdf, GroupId, Iova, IovaRange, Size, VfioNode};
+use crate::iommu::{AddressSpace, IovaError, PageKind, alignment, base_page};
+use crate::types::{Bdf, GroupId, Iova, IovaRange, VfioNode};
 
 /// New memory up to this size is mapped at once; for more, and for files, the others are not kept waiting.
 const QUICK: u64 = 2 << 20;
@@ -26,9 +25,7 @@ const QUICK: u64 = 2 << 20;
 /// What a holder owns.
 pub struct Holding {
     pub(super) space: Arc<dyn AddressSpace>,
-    iovas: IovaAllocator,
-    /// All IOVAs that are in use: mapped, about to be, or lost because they could not be unmapped.
-    taken: BTreeSet<IovaRange>,
+    pub(super) places: Places,
     pub(super) mappings: Mappings<HeldMemory>,
     devices: BTreeMap<Bdf, HeldDevice>,
     groups: Vec<GroupId>,
@@ -58,8 +55,7 @@ impl Holding {
     pub fn new(space: Arc<dyn AddressSpace>, nodes: &[VfioNode]) -> Result<Self, Failure> {
         let mut holding = Self {
             space,
-            iovas: IovaAllocator::new(&[]),
-            taken: BTreeSet::new(),
+            places: Places::new(),
             mappings: Mappings::new(),
             devices: BTreeMap::new(),
             groups: nodes.iter().filter_map(|node| node.group).collect(),
@@ -187,62 +183,9 @@ impl Holding {
     /// Reads the kernel's limits, which devices narrow, and takes what is mapped out of the free IOVAs.
     fn read_limits(&mut self) -> Result<(), Failure> {
         let smallest = self.space.page_sizes()?.smallest().unwrap_or(1);
-        self.page = smallest.max(crate::iommu::base_page());
-        let mut iovas = IovaAllocator::new(&self.space.iova_ranges()?);
-        for range in &self.taken {
-            iovas.reserve(*range)?;
-        }
-        self.iovas = iovas;
+        self.page = smallest.max(base_page());
+        self.places.renew(&self.space.iova_ranges()?)?;
         Ok(())
-    }
-
-    /// Takes a free range of IOVAs.
-    pub(super) fn take(&mut self, size: u64, alignment: u64) -> Result<IovaRange, IovaError> {
-        let range = self.iovas.allocate(size, alignment)?;
-        self.taken.insert(range);
-        Ok(range)
-    }
-
-    /// As [`Self::take`], with no address below `floor`.
-    pub(super) fn take_above(
-        &mut self,
-        floor: Iova,
-        size: u64,
-        alignment: u64,
-    ) -> Result<IovaRange, IovaError> {
-        let range = self.iovas.allocate_above(floor, size, alignment)?;
-        self.taken.insert(range);
-        Ok(range)
-    }
-
-    /// Takes all free IOVAs below `end`.
-    pub(super) fn take_all_below(&mut self, end: Iova) -> Vec<IovaRange> {
-        let Some(last) = end.0.checked_sub(1).map(Iova) else {
-            return Vec::new();
-        };
-        let below: Vec<_> = self
-            .iovas
-            .free_ranges()
-            .filter_map(|range| IovaRange::from_ends(range.start(), range.last().min(last)))
-            .collect();
-        below
-            .into_iter()
-            .filter(|range| self.take_at(*range).is_ok())
-            .collect()
-    }
-
-    /// Takes these IOVAs.
-    fn take_at(&mut self, range: IovaRange) -> Result<(), IovaError> {
-        self.iovas.reserve(range)?;
-        self.taken.insert(range);
-        Ok(())
-    }
-
-    /// Makes IOVAs free that were taken.
-    pub(super) fn give_back(&mut self, range: IovaRange) {
-        if self.taken.remove(&range) {
-            self.iovas.free(range);
-        }
     }
 
     fn attach(&mut self, node: VfioNode) -> Result<Step, Failure> {
@@ -271,7 +214,7 @@ impl Holding {
         let range = self.place(&request, pages)?;
         if let Some(name) = &request.name {
             if let Err(failure) = self.mappings.reserve_name(name, range.start()) {
-                self.give_back(range);
+                self.places.give_back(range);
                 return Err(failure);
             }
         }
@@ -285,7 +228,7 @@ impl Holding {
                     Ok(Answer::Mapped(info))
                 }
                 Err(failure) => {
-                    holding.give_back(range);
+                    holding.places.give_back(range);
                     if let Some(name) = &request.name {
                         holding.mappings.free_name(name);
                     }
@@ -310,7 +253,7 @@ impl Holding {
         if let Some(iova) = request.iova {
             let range =
                 IovaRange::new(iova, size).map_err(|error| Failure::usage(error.to_string()))?;
-            return match self.take_at(range) {
+            return match self.places.take_at(range) {
                 Ok(()) => Ok(range),
                 Err(IovaError::Taken { .. }) => Err(self.taken(range)),
                 Err(error) => Err(error.into()),
@@ -326,7 +269,7 @@ impl Holding {
         let tries = wanted.into_iter().filter(|alignment| *alignment <= best);
         let mut full = None;
         for alignment in tries {
-            match self.take(size, alignment) {
+            match self.places.take(size, alignment) {
                 Ok(range) => return Ok(range),
                 Err(error) => full = Some(error),
             }
@@ -366,7 +309,7 @@ impl Holding {
             }
             Box::new(move |holding| {
                 for range in free {
-                    holding.give_back(range);
+                    holding.places.give_back(range);
                 }
                 match first_error {
                     None => Ok(Answer::Unmapped {
@@ -415,10 +358,7 @@ impl Holding {
     }
 
     /// The memory of a range that is mapped as a whole.
-    fn mapped(
-        &self,
-        range: IovaRange,
-    ) -> Result<Vec<super::mappings::Piece<'_, HeldMemory>>, Failure> {
+    fn mapped(&self, range: IovaRange) -> Result<Vec<Piece<'_, HeldMemory>>, Failure> {
         match self.mappings.pieces(range) {
             (Extent::Whole, pieces) => Ok(pieces),
             (Extent::Nothing, _) => Err(Failure::usage(format!("nothing is mapped in {range}"))),
@@ -429,108 +369,4 @@ impl Holding {
 
 fn done(answer: Answer) -> Step {
     Step::Done(Ok(answer))
-}
-
-/// The range of a transfer, which is bounded.
-pub(super) fn piece(iova: Iova, size: usize) -> Result<IovaRange, Failure> {
-    if size > LARGEST_PIECE {
-        return Err(Failure::usage(format!(
-            "{size} bytes are more than the {LARGEST_PIECE} of one request"
-        )));
-    }
-    IovaRange::new(iova, size as u64).map_err(|error| Failure::usage(error.to_string()))
-}
-
-impl MapRequest {
-    /// That size and places are multiples of the address space's page in bytes, and of the pages asked for; else which are near.
-    pub fn check(&self, page: u64) -> Result<(), Failure> {
-        let whole = match page_kind(self.pages) {
-            Some(PageKind::Huge(huge)) if self.file.is_none() => huge.bytes().max(page),
-            _ => page,
-        };
-        multiple("size", self.size, whole)?;
-        if let Some(iova) = self.iova {
-            multiple("IOVA", iova.0, page)?;
-        }
-        if let Some(file) = &self.file {
-            multiple("offset in the file", file.offset, page)?;
-            if file.path.len() > LONGEST_PATH {
-                let message = format!("a path has at most {LONGEST_PATH} bytes");
-                return Err(Failure::usage(message));
-            }
-        }
-        match &self.name {
-            Some(name) => check_name(name),
-            None => Ok(()),
-        }
-    }
-}
-
-fn page_kind(pages: Pages) -> Option<PageKind> {
-    let huge = |bytes| Size::new(bytes).map(PageKind::Huge);
-    match pages {
-        Pages::Auto => None,
-        Pages::Base => Some(PageKind::Base),
-        Pages::Huge2M => huge(2 << 20),
-        Pages::Huge1G => huge(1 << 30),
-    }
-}
-
-/// That a number is a multiple of the page; else the nearest that are.
-fn multiple(what: &str, number: u64, page: u64) -> Result<(), Failure> {
-    if number % page == 0 {
-        return Ok(());
-    }
-    let print = |number: u64| match what {
-        "size" => Size::new(number).map_or_else(|| "0".to_owned(), |size| size.to_string()),
-        _ => Iova(number).to_string(),
-    };
-    let below = number - number % page;
-    let nearest: Vec<_> = [Some(below), below.checked_add(page)]
-        .into_iter()
-        .flatten()
-        .filter(|near| *near > 0 || what != "size")
-        .map(print)
-        .collect();
-    Err(Failure::usage(format!(
-        "the {what} {} is not a multiple of the page size {}: the nearest are {}",
-        print(number),
-        print(page),
-        nearest.join(" and ")
-    )))
-}
-
-fn check_name(name: &str) -> Result<(), Failure> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_plain) {
-        return Err(Failure::usage(format!(
-            "'{}' is not a name for a mapping: 1 to {LONGEST_NAME} letters, digits, dots, dashes and underscores make one",
-            name.chars().take(LONGEST_NAME).collect::<String>()
-        )));
-    }
-    Ok(())
-}
-
-impl From<IovaError> for Failure {
-    fn from(error: IovaError) -> Self {
-        Self::from_chain(error.class(), &error)
-    }
-}
-
-impl From<crate::iommu::IommuError> for Failure {
-    fn from(error: crate::iommu::IommuError) -> Self {
-        Self::from_chain(error.class(), &error)
-    }
-}
-
-impl From<crate::device::DeviceError> for Failure {
-    fn from(error: crate::device::DeviceError) -> Self {
-        Self::from_chain(error.class(), &error)
-    }
-}
-
-impl From<crate::engine::EngineError> for Failure {
-    fn from(error: crate::engine::EngineError) -> Self {
-        Self::from_chain(error.class(), &error)
-    }
 }

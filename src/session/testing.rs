@@ -44,8 +44,8 @@ impl Holding {
         // Above all memory DMA that is not translated does no harm. Below, the checks look for pages whose IOVA can be their physical
         // address: until the test is over, others get what lies above.
         let top = request.physical_top.map_or(Iova(0), Iova);
-        let room = self.take_above(top, ROOM, page);
-        let mut ranges = self.take_all_below(top);
+        let room = self.places.take_above(top, ROOM, page);
+        let mut ranges = self.places.take_all_below(top);
         match room {
             Ok(room) => ranges.push(room),
             Err(error) if ranges.is_empty() => return Err(error.into()),
@@ -65,7 +65,7 @@ impl Holding {
             };
             Box::new(move |holding| {
                 for range in ranges {
-                    holding.give_back(range);
+                    holding.places.give_back(range);
                 }
                 result.map(Answer::Tested)
             })

@@ -170,6 +170,9 @@ fn sizes_and_addresses_are_multiples_of_the_page() {
     let mut client = holder.client();
     let message = usage(map(&mut client, request(5000)));
     assert!(message.contains("the nearest are 4K and 8K"), "{message}");
+    for nothing in [request(0), at(0x10_0000, 0)] {
+        assert!(usage(map(&mut client, nothing)).contains("maps nothing"));
+    }
     let message = usage(map(&mut client, request(100)));
     assert!(message.contains("the nearest are 4K"), "{message}");
     let message = usage(map(&mut client, at(0x10_0800, 4096)));

@@ -6,9 +6,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::holding::{Holding, Settle, Step, piece};
+use super::holding::{Holding, Settle, Step};
 use super::memory::HeldBytes;
 use super::protocol::{Answer, Extent, MappingInfo, Transfer, Transferred};
+use super::request::piece;
 use super::{Bytes, Failure};
 use crate::device::VfioDevice;
 use crate::engine::{
@@ -90,9 +91,11 @@ impl Holding {
             Extent::Part | Extent::Nothing => Vec::new(),
         };
         let page = self.page();
-        let between = self.take((size as u64).next_multiple_of(page), page)?;
-        let engine_room = self.take(ENGINE_ROOM, page).inspect_err(|_| {
-            self.give_back(between);
+        let between = self
+            .places
+            .take((size as u64).next_multiple_of(page), page)?;
+        let engine_room = self.places.take(ENGINE_ROOM, page).inspect_err(|_| {
+            self.places.give_back(between);
         });
         let engine_room = engine_room?;
         let job = Job {
@@ -111,8 +114,8 @@ impl Holding {
         Ok(Step::Long(Box::new(move || -> Settle {
             let result = job.run();
             Box::new(move |holding| {
-                holding.give_back(between);
-                holding.give_back(engine_room);
+                holding.places.give_back(between);
+                holding.places.give_back(engine_room);
                 result.map(Answer::Transferred)
             })
         })))
