@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use iommu_tool::cli::{Cli, ColorChoice, Command, GlobalArgs};
-use iommu_tool::commands::{self, Context, class_of};
+use iommu_tool::commands::{self, Context, Failure, class_of};
 use iommu_tool::host::Host;
 use iommu_tool::report::{ErrorReport, Output};
 use iommu_tool::types::ExitClass;
@@ -10,8 +10,14 @@ use std::io;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    start_logging(&cli);
+    match Cli::try_parse() {
+        Ok(cli) => run(&cli),
+        Err(error) => usage(&error),
+    }
+}
+
+fn run(cli: &Cli) -> ExitCode {
+    start_logging(cli);
     let output = output(&cli.global);
     let host = cli
         .global
@@ -19,8 +25,29 @@ fn main() -> ExitCode {
         .as_deref()
         .map_or_else(Host::live, Host::at);
     let context = Context { host, output };
-    let class = commands::run(&cli, &context).unwrap_or_else(|error| fail(&error, output));
+    let class = commands::run(cli, &context).unwrap_or_else(|error| fail(&error, output));
     class.into()
+}
+
+/// Prints what is wrong with the command line, or the help that was asked for. As nothing is parsed, `--json` is looked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nothing is left to do if the output is gone.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitClass::Done.into();
+    }
+    let mut words = std::env::args_os().take_while(|word| word != "--");
+    if words.any(|word| word == "--json") {
+        let text = error.to_string();
+        let ends = ["\n\nUsage:", "\n\nFor more information"];
+        let end = ends.iter().filter_map(|end| text.find(end)).min();
+        let message = text[..end.unwrap_or(text.len())].trim_start_matches("error: ");
+        let failure = Failure::new(ExitClass::Usage, message);
+        let chain = std::iter::once(&failure as &dyn std::error::Error);
+        let report = ErrorReport::new(chain, ExitClass::Usage);
+        let _ = Output::new(true, None, false).emit(&report);
+    }
+    ExitClass::Usage.into()
 }
 
 /// Messages of the program and its libraries go to standard error; `-v` and `-q` say how many. A process that stays writes a log.

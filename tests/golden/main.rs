@@ -57,6 +57,15 @@ fn server_lists_its_groups() {
 }
 
 #[test]
+fn a_wrong_command_line_is_told_to_scripts_too() {
+    expect(
+        "laptop-without-iommu",
+        "usage",
+        &["--json lst", "show --json", "list --json 01:00.0:1", "lst"],
+    );
+}
+
+#[test]
 fn server_says_what_binding_would_do_and_refuses_what_is_unsafe() {
     expect(
         "two-socket-server",
