@@ -11,6 +11,7 @@ mod error;
 mod faults;
 mod group;
 mod hexdump;
+pub mod html;
 mod list;
 mod mapping;
 mod progress;
