@@ -4,11 +4,13 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 mod mapping;
+mod validation;
 
 pub use mapping::{
     Direction, DmaArgs, DumpArgs, FillArgs, HoldArgs, MapArgs, MapPages, MapProtection, MapsArgs,
     UnmapArgs,
 };
+pub use validation::VfsArgs;
 
 use crate::types::{BackendChoice, DeviceName, Iova, Size};
 
@@ -97,6 +99,8 @@ pub enum Command {
     Bind(BindArgs),
     /// Give a device back to the driver it had before bind
     Unbind(UnbindArgs),
+    /// Make or remove the virtual functions of a device with SR-IOV
+    Vfs(VfsArgs),
     /// Own an address space and the devices in it, in the foreground, for a service manager
     Hold(HoldArgs),
     /// Map memory for a device, and keep it mapped

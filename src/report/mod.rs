@@ -17,6 +17,7 @@ mod progress;
 mod show;
 mod style;
 mod tree;
+mod vfs;
 mod walk;
 
 pub use bench::BenchReport;
@@ -34,6 +35,7 @@ pub use progress::Progress;
 pub use show::{OpenedDevice, OpenedInterrupts, OpenedRegion, ShowReport};
 pub use style::Style;
 pub use tree::{Placed, TreeReport};
+pub use vfs::VfsReport;
 pub use walk::{CpuPiece, CpuView, Missing, PhysicalAddress, Source, WalkReport};
 
 use serde::Serialize;
