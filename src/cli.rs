@@ -12,7 +12,7 @@ pub use mapping::{
 };
 pub use validation::VfsArgs;
 
-use crate::types::{BackendChoice, DeviceName, Iova, Size};
+use crate::types::{BackendChoice, DeviceName, Iova, Size, UserOfDevices};
 
 /// Bind PCI devices to VFIO, map memory through the IOMMU, prove by DMA what a device reaches, and measure what mapping costs.
 #[derive(Debug, Parser)]
@@ -153,6 +153,10 @@ pub struct ShowArgs {
     /// Do not open the device
     #[arg(long)]
     pub no_open: bool,
+
+    /// Print only what another program is given to take the device, which must be bound: arguments, or XML
+    #[arg(long = "for", value_name = "PROGRAM")]
+    pub to: Option<UserOfDevices>,
 }
 
 /// Arguments of `doctor`.

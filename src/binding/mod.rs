@@ -26,7 +26,7 @@ pub use plan::{DriverState, Goal, Step};
 pub use resolve::{resolve, resolve_all, resolve_one};
 pub use sriov::{
     FunctionsWanted, TemporaryFunctions, VirtualFunctions, functions, new_token, node_to_open,
-    plan_functions, restore_functions, set_functions, unfinished_functions,
+    plan_functions, restore_functions, set_functions, token_for, unfinished_functions,
 };
 pub use transaction::Outcome;
 pub use unbind::{plan_unbind, unbind};

@@ -124,7 +124,6 @@ struct Secondary {
     id: u16,
     /// The number of the virtual function, from 1.
     function: u16,
-    online: bool,
 }
 
 /// What a physical function's controller says of its virtual ones.
@@ -201,7 +200,7 @@ impl Virtualization {
         (share / unit * unit) as u16
     }
 
-    /// What puts the first `count` functions into use.
+    /// What puts the first `count` functions into use, which are made anew and therefore offline.
     ///
     /// # Errors
     /// There is not enough for so many.
@@ -238,7 +237,7 @@ impl Virtualization {
             .secondaries
             .iter()
             .filter(|secondary| (1..=count).contains(&secondary.function));
-        for secondary in wanted.filter(|secondary| !secondary.online) {
+        for secondary in wanted {
             for resource in NvmeResource::ALL {
                 let number = self.share(resource, count);
                 let assign = NvmeAction::Assign(resource, number);
@@ -273,7 +272,6 @@ fn secondaries(list: &[u8]) -> Vec<Secondary> {
     let number = usize::from(list.first().copied().unwrap_or(0));
     let entry = |entry: &[u8]| Secondary {
         id: word(entry, 0),
-        online: entry.get(4).is_some_and(|state| state & 1 != 0),
         function: word(entry, 8),
     };
     list.get(32..)
@@ -356,11 +354,10 @@ mod tests {
     fn a_physical_function_that_keeps_nothing_is_not_reset() {
         let mut controller = controller();
         (controller.queues.kept, controller.interrupts.kept) = (0, 0);
-        controller.secondaries[0].online = true;
 
         let shares = controller.shares("01:00.0".parse().unwrap(), 2).unwrap();
 
-        assert_eq!((shares.before.len(), shares.after.len()), (0, 3));
+        assert_eq!((shares.before.len(), shares.after.len()), (0, 6));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod dump;
 mod failure;
 mod faults;
 mod fill;
+mod hand_over;
 mod hold;
 mod holder;
 mod interrupt;

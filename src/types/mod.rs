@@ -11,6 +11,7 @@ mod iova;
 mod node;
 mod pci_id;
 mod size;
+mod user_of_devices;
 
 pub use backend::{Backend, BackendChoice};
 pub use bdf::{Bdf, ParseBdfError};
@@ -21,3 +22,4 @@ pub use iova::{InvalidRange, Iova, IovaRange, PageSizes, ParseIovaError, Protect
 pub use node::{GroupId, VfioNode};
 pub use pci_id::PciId;
 pub use size::{ParseSizeError, Size};
+pub use user_of_devices::UserOfDevices;

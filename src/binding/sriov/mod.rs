@@ -411,7 +411,7 @@ fn token_of(host: &Host, pf: &PciDevice) -> Result<Option<String>, BindingError>
 ///
 /// # Errors
 /// The journal cannot be read.
-fn token_for(host: &Host, device: &PciDevice) -> Result<Option<String>, BindingError> {
+pub fn token_for(host: &Host, device: &PciDevice) -> Result<Option<String>, BindingError> {
     match host.physical_function(device.bdf) {
         Some(physical) => token_of(host, &host.device(physical)?),
         None => Ok(None),
