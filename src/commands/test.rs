@@ -267,3 +267,29 @@ impl<'c> Screen<'c> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A device whose ATS Extended Capability (PCI Express 4.0, section 10.5.1) has this control register.
+    fn host_with_ats(control: u16) -> (tempfile::TempDir, Host, Bdf) {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("sys/bus/pci/devices/0000:01:00.0");
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut config = vec![0; 4096];
+        config[0x100..0x104].copy_from_slice(&0x0001_000f_u32.to_le_bytes());
+        config[0x106..0x108].copy_from_slice(&control.to_le_bytes());
+        std::fs::write(folder.join("config"), config).unwrap();
+        let host = Host::at(root.path());
+        (root, host, "0000:01:00.0".parse().unwrap())
+    }
+
+    #[test]
+    fn a_device_with_ats_on_limits_what_is_proved() {
+        let (_on, host, device) = host_with_ats(1 << 15);
+        assert!(limits(&host, device)[0].starts_with("ATS is on"));
+        let (_off, host, device) = host_with_ats(0);
+        assert!(limits(&host, device).is_empty());
+    }
+}
