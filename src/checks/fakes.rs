@@ -73,6 +73,8 @@ pub(super) enum Fault {
     SharesSpaces,
     /// The device does DMA whether it may or not.
     IgnoresBusMaster,
+    /// The device reads whether it may or not.
+    ReadsWithoutBusMaster,
     /// A reset brings old translations back.
     ResetRestoresMappings,
     /// The device does not come back from a reset.
@@ -281,7 +283,12 @@ impl FakeEngine {
     /// Where byte `index` of a transfer from `start` goes.
     fn target(&self, start: Iova, index: u64, writing: bool) -> Option<u64> {
         let may_start = self.space.may_start.load(Ordering::Relaxed);
-        if !may_start && self.fault() != Fault::IgnoresBusMaster {
+        let starts_anyway = match self.fault() {
+            Fault::IgnoresBusMaster => true,
+            Fault::ReadsWithoutBusMaster => !writing,
+            _ => false,
+        };
+        if !may_start && !starts_anyway {
             return None;
         }
         let start = match self.fault() {

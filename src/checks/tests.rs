@@ -137,7 +137,11 @@ fn each_check_fails_for_the_faults_that_it_is_there_to_catch() {
         ),
         (
             "isolation.bus-master",
-            &[Fault::IgnoresBusMaster, Fault::DeadDma],
+            &[
+                Fault::IgnoresBusMaster,
+                Fault::ReadsWithoutBusMaster,
+                Fault::DeadDma,
+            ],
         ),
         (
             "isolation.reset",
@@ -184,6 +188,7 @@ fn a_device_with_bytes_of_its_own_loops_those() {
                 ("isolation.read-only", Fault::ReadOnlyIsUnreadable),
                 ("isolation.other-device", Fault::SharesSpaces),
                 ("isolation.bus-master", Fault::IgnoresBusMaster),
+                ("isolation.bus-master", Fault::ReadsWithoutBusMaster),
                 ("isolation.reset", Fault::ResetRestoresMappings),
             ][..],
         ),

@@ -1,7 +1,7 @@
 //! What holds for a device as a whole: bus mastering, resets, and the address spaces of others.
 
 use super::super::lane::Lane;
-use super::super::{Check, Finding, Problem, Rig, Role};
+use super::super::{Check, Finding, Problem, Rig, Role, Verdict};
 use super::intruder::{Intruder, not_blocked};
 use super::lifetime::{try_unmapped, use_it};
 use crate::iommu::DmaMapping;
@@ -19,8 +19,8 @@ pub(in crate::checks) const OTHER_DEVICE: Check = Check {
 /// DMA of a device that may not start transactions.
 pub(in crate::checks) const BUS_MASTER: Check = Check {
     id: "isolation.bus-master",
-    title: "write by DMA to mapped memory with bus mastering off, and on again",
-    proves: "with bus mastering off the device changes nothing, not even what is mapped for it",
+    title: "DMA to mapped memory with bus mastering off, and on again",
+    proves: "with bus mastering off the device neither changes nor sees anything, not even what is mapped for it",
     role: Role::Dma,
     run: bus_master,
 };
@@ -108,13 +108,31 @@ fn bus_master(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     let target = Lane::new(rig, &[0], Protection::ReadWrite)?;
     let (iova, untouched) = (target.iova(0), intruder.untouched());
     target.write(&untouched);
-    rig.without_bus_master(|rig| intruder.write(rig, iova))?;
-    if target.read(untouched.len()) != untouched {
+    // A device that waits for its turn may do late what it was told now: memory is looked at before it may.
+    let unchanged = rig.without_bus_master(|rig| {
+        intruder.write(rig, iova)?;
+        Ok(target.read(untouched.len()) == untouched)
+    })?;
+    if !unchanged {
         return Ok(not_blocked(format!(
             "the device wrote to {iova} while bus mastering was off"
         )));
     }
-    let what = format!("a write to {iova} had no effect while bus mastering was off");
+    // A loop in between, so that nothing is left to be done late.
+    let what = format!("DMA at {iova} had no effect while bus mastering was off");
+    let after_write = intruder.no_effect(rig, what.clone())?;
+    if after_write.verdict != Verdict::Pass {
+        return Ok(after_write);
+    }
+    let secret = intruder.secret(rig);
+    target.write(&secret);
+    let loaded = rig.without_bus_master(|rig| intruder.load(rig, iova))?;
+    target.write(&untouched);
+    if intruder.show(rig, loaded)?.is_some_and(|got| got == secret) {
+        return Ok(not_blocked(format!(
+            "the device read {iova} while bus mastering was off"
+        )));
+    }
     intruder.no_effect(rig, what)
 }
 

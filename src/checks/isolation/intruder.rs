@@ -116,31 +116,39 @@ impl Intruder {
         rig: &mut Rig<'_>,
         iova: Iova,
     ) -> Result<Option<Vec<u8>>, Problem> {
-        let own = self.own_bytes_show(rig, 0..self.size());
-        match rig.limits().reading {
+        let loaded = self.load(rig, iova)?;
+        self.show(rig, loaded)
+    }
+
+    /// The first half of [`Self::read`]: the device reads. Whether it says that it found its own bytes; `None` if it was not asked.
+    pub(super) fn load(&mut self, rig: &mut Rig<'_>, iova: Iova) -> Result<Option<bool>, Problem> {
+        if !self.own_bytes_show(rig, 0..self.size()) {
+            self.unseen = true;
+            return Ok(None);
+        }
+        let loaded = attempt(rig.load(iova, self.size()))?;
+        self.holds_payload = false;
+        let found = loaded == Ok(true);
+        self.note(iova, "read", loaded.err());
+        Ok(Some(found))
+    }
+
+    /// The second half of [`Self::read`]: the device shows what it got.
+    pub(super) fn show(
+        &mut self,
+        rig: &mut Rig<'_>,
+        loaded: Option<bool>,
+    ) -> Result<Option<Vec<u8>>, Problem> {
+        let Some(found) = loaded else { return Ok(None) };
+        Ok(Some(match rig.limits().reading {
             Reading::Kept => {
                 self.landing.write(&self.payload);
-                let loaded = attempt(rig.load(iova, self.size()))?;
-                self.holds_payload = false;
-                self.note(iova, "read", loaded.err());
                 rig.store(self.landing.iova(0), self.size())?;
-                Ok(Some(self.landing.read(self.size())))
+                self.landing.read(self.size())
             }
-            Reading::Compared if own => {
-                let loaded = attempt(rig.load(iova, self.size()))?;
-                let equal = loaded == Ok(true);
-                self.note(iova, "read", loaded.err());
-                Ok(Some(if equal {
-                    self.payload.clone()
-                } else {
-                    self.untouched()
-                }))
-            }
-            Reading::Compared | Reading::Never => {
-                self.unseen = true;
-                Ok(None)
-            }
-        }
+            _ if found => self.payload.clone(),
+            _ => self.untouched(),
+        }))
     }
 
     /// How many bytes of the secret the device gets at this address; 0 if it cannot show that.
