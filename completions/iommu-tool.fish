@@ -276,7 +276,7 @@ always\t'Always'
 never\t'Never'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand faults" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand faults" -s f -l follow -d 'Go on, and print each fault as it comes; with --json one document a line'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand faults" -l nearby -d 'Say what is mapped next to each address now, where the kernel shows page tables (VT-d\'s, in debugfs)'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand faults" -l nearby -d 'Say what is mapped next to each address now by the page tables too, where the kernel shows them (VT-d\'s, in debugfs); what \'iommu-tool map\' holds is always told'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand faults" -l json -d 'Print one JSON document on standard output instead of text'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand faults" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand faults" -s q -l quiet -d 'Say nothing on standard error but errors'

@@ -330,6 +330,7 @@ pub enum PagesChoice {
                   with CONFIG_INTEL_IOMMU_DEBUGFS show all of it for VT-d; others show less, and the output says what. \
                   With --map the device must be bound to vfio-pci (iommu-tool bind) and free: memory is mapped, shown from \
                   the IOMMU's and from the CPU's side, and unmapped; trace events tell of it on any kernel that has them. \
+                  Where 'iommu-tool map' holds memory at the address, its side is shown too, and whether both agree. \
                   Exit status 1: nothing is mapped there."
 )]
 pub struct WalkArgs {
@@ -390,7 +391,8 @@ pub struct FaultsArgs {
     #[arg(short, long)]
     pub follow: bool,
 
-    /// Say what is mapped next to each address now, where the kernel shows page tables (VT-d's, in debugfs)
+    /// Say what is mapped next to each address now by the page tables too, where the kernel shows them (VT-d's, in debugfs); what
+    /// 'iommu-tool map' holds is always told
     #[arg(long)]
     pub nearby: bool,
 
