@@ -41,6 +41,9 @@ pub struct Entry {
     pub phase: Phase,
     /// The nodes that user space may have it open by, noted before it is given back.
     pub nodes: Vec<PathBuf>,
+    /// The addresses of all devices that the last change was made to at once, this one included.
+    #[serde(default)]
+    together: Vec<String>,
 }
 
 /// How far a change got.
@@ -167,6 +170,7 @@ impl Entry {
             bound_to: bound_to.to_owned(),
             phase: Phase::Binding,
             nodes: Vec::new(),
+            together: Vec::new(),
         }
     }
 
@@ -190,6 +194,15 @@ impl Entry {
     pub fn in_phase(&self, phase: Phase) -> Self {
         Self {
             phase,
+            ..self.clone()
+        }
+    }
+
+    /// The same entry of a change that is made to these devices at once.
+    #[must_use]
+    pub fn together_with(&self, devices: &[Bdf]) -> Self {
+        Self {
+            together: devices.iter().map(ToString::to_string).collect(),
             ..self.clone()
         }
     }
@@ -275,6 +288,33 @@ impl Journal {
         self.names()
             .filter_map(|name| name.parse().ok())
             .filter_map(|bdf| self.entry(bdf).ok().flatten())
+            .collect()
+    }
+
+    /// What was begun and not ended. Of devices that were to be bound at once none is done before all are: then those that are bound
+    /// belong to it as well.
+    #[must_use]
+    pub fn unfinished(&self) -> Vec<Entry> {
+        let entries = self.entries();
+        let is_begun = |entry: &Entry| entry.phase != Phase::Bound;
+        let belongs = |entry: &Entry| {
+            entries
+                .iter()
+                .any(|other| other.phase == Phase::Binding && other.together == entry.together)
+        };
+        entries
+            .iter()
+            .filter(|entry| is_begun(entry) || (entry.together.len() > 1 && belongs(entry)))
+            .cloned()
+            .collect()
+    }
+
+    /// The devices of which cannot be read what is remembered.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<Bdf> {
+        self.names()
+            .filter_map(|name| name.parse().ok())
+            .filter(|bdf| self.entry(*bdf).is_err())
             .collect()
     }
 
@@ -381,6 +421,7 @@ mod tests {
                 bound_to: "vfio-pci".into(),
                 phase,
                 nodes: vec![],
+                together: vec![],
             }
         }
     }
