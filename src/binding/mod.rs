@@ -5,10 +5,12 @@
 //! state found to the state remembered.
 
 mod bind;
+mod driver;
 mod driver_core;
 mod error;
 mod journal;
 mod lock;
+mod options;
 mod plan;
 mod resolve;
 mod signals;
@@ -19,6 +21,7 @@ pub use bind::{VFIO_PCI, bind, plan_bind};
 pub use driver_core::{DriverCore, Kernel, StepError};
 pub use error::{BindingError, Undo};
 pub use journal::{Entry, Identity, Journal, Phase};
+pub use options::BindOptions;
 pub use plan::{DriverState, Goal, Step};
 pub use resolve::{resolve, resolve_all, resolve_one};
 pub use transaction::Outcome;

@@ -5,17 +5,21 @@
 mod backend;
 mod bdf;
 mod device_name;
+mod driver_choice;
 mod exit;
 mod iova;
 mod node;
+mod owner_name;
 mod pci_id;
 mod size;
 
 pub use backend::{Backend, BackendChoice};
 pub use bdf::{Bdf, ParseBdfError};
 pub use device_name::{DeviceName, ParseDeviceNameError};
+pub use driver_choice::DriverChoice;
 pub use exit::ExitClass;
 pub use iova::{InvalidRange, Iova, IovaRange, PageSizes, ParseIovaError, Protection};
 pub use node::{GroupId, VfioNode};
+pub use owner_name::{OwnerName, ParseOwnerNameError};
 pub use pci_id::PciId;
 pub use size::{ParseSizeError, Size};
