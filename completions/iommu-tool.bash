@@ -58,6 +58,9 @@ _iommu__tool() {
             iommu__tool,maps)
                 cmd="iommu__tool__subcmd__maps"
                 ;;
+            iommu__tool,run)
+                cmd="iommu__tool__subcmd__run"
+                ;;
             iommu__tool,show)
                 cmd="iommu__tool__subcmd__show"
                 ;;
@@ -115,6 +118,9 @@ _iommu__tool() {
             iommu__tool__subcmd__help,maps)
                 cmd="iommu__tool__subcmd__help__subcmd__maps"
                 ;;
+            iommu__tool__subcmd__help,run)
+                cmd="iommu__tool__subcmd__help__subcmd__run"
+                ;;
             iommu__tool__subcmd__help,show)
                 cmd="iommu__tool__subcmd__help__subcmd__show"
                 ;;
@@ -137,7 +143,7 @@ _iommu__tool() {
 
     case "${cmd}" in
         iommu__tool)
-            opts="-v -q -h -V --json --verbose --quiet --color --sysroot --help --version list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help"
+            opts="-v -q -h -V --json --verbose --quiet --color --sysroot --help --version list show doctor capture bind unbind run hold map unmap maps dump fill dma test bench walk faults completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -207,12 +213,20 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__bind)
-            opts="-v -q -h --dry-run --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --driver --owner --dry-run --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --driver)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --owner)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -511,7 +525,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__help)
-            opts="list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help"
+            opts="list show doctor capture bind unbind run hold map unmap maps dump fill dma test bench walk faults completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -707,6 +721,20 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__help__subcmd__maps)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iommu__subcmd__tool__subcmd__help__subcmd__run)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -934,6 +962,39 @@ _iommu__tool() {
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --sysroot)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iommu__subcmd__tool__subcmd__run)
+            opts="-v -q -h --driver --owner --dry-run --json --verbose --quiet --color --sysroot --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --driver)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --owner)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0

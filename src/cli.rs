@@ -6,7 +6,7 @@ use std::path::PathBuf;
 mod binding;
 mod mapping;
 
-pub use binding::{BindArgs, BindFlags, UnbindArgs};
+pub use binding::{BindArgs, BindFlags, RunArgs, UnbindArgs};
 pub use mapping::{
     Direction, DmaArgs, DumpArgs, FillArgs, HoldArgs, MapArgs, MapPages, MapProtection, MapsArgs,
     UnmapArgs,
@@ -99,6 +99,8 @@ pub enum Command {
     Bind(BindArgs),
     /// Give a device back to the driver it had before bind
     Unbind(UnbindArgs),
+    /// Bind devices, run a command with them, and give them back whatever happens
+    Run(RunArgs),
     /// Own an address space and the devices in it, in the foreground, for a service manager
     Hold(HoldArgs),
     /// Map memory for a device, and keep it mapped

@@ -49,6 +49,34 @@ pub enum BindingError {
         /// Why.
         reason: &'static str,
     },
+    /// There is no such user or group.
+    #[error("there is no {kind} '{name}'; a number works for one that this host has no name for")]
+    NoSuchOwner {
+        /// User or group.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A `run` has bound the device, and its program has not ended.
+    #[error(
+        "'iommu-tool run' (process {pid}) has {bdf} until its program ends; end that and it gives the device back"
+    )]
+    Running {
+        /// The device.
+        bdf: Bdf,
+        /// The `run`.
+        pid: u32,
+    },
+    /// `run` would have to change a device that is on a VFIO driver already.
+    #[error(
+        "{bdf} is on {driver} already, and run takes such a device as it is: leave --driver and --owner away, or 'iommu-tool unbind {bdf}' first"
+    )]
+    BoundBefore {
+        /// The device.
+        bdf: Bdf,
+        /// Its driver.
+        driver: String,
+    },
     /// An earlier command on this device did not end.
     #[error(
         "an earlier command on {0} was interrupted: 'iommu-tool unbind {0}' puts the device back as it was"
@@ -144,10 +172,14 @@ impl BindingError {
     pub fn class(&self) -> ExitClass {
         match self {
             Self::Host(error) => error.class(),
-            Self::Captured | Self::UnfitDriver { .. } => ExitClass::Usage,
+            Self::Captured | Self::UnfitDriver { .. } | Self::NoSuchOwner { .. } => {
+                ExitClass::Usage
+            }
             Self::Bridge(_)
             | Self::InUse { .. }
             | Self::Held { .. }
+            | Self::Running { .. }
+            | Self::BoundBefore { .. }
             | Self::Unfinished(_)
             | Self::Locked { .. }
             | Self::Waiting { .. } => ExitClass::Refused,

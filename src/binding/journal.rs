@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::{BindingError, DriverState};
+use super::{BindingError, DriverState, NodeState, Owner, Process};
 use crate::host::{Host, PciDevice};
 use crate::types::Bdf;
 
@@ -38,6 +38,15 @@ pub struct Entry {
     pub phase: Phase,
     /// The nodes that user space may have it open by, noted before it is given back.
     pub nodes: Vec<PathBuf>,
+    /// To whom its nodes were given.
+    #[serde(default)]
+    pub given: Option<Owner>,
+    /// The nodes that were there before they were given away, and whose they were.
+    #[serde(default)]
+    pub nodes_before: Vec<NodeState>,
+    /// The `run` that bound it, and gives it back.
+    #[serde(default)]
+    pub run: Option<Process>,
 }
 
 /// How far a change got.
@@ -98,6 +107,29 @@ impl Entry {
             bound_to: bound_to.to_owned(),
             phase: Phase::Binding,
             nodes: Vec::new(),
+            given: None,
+            nodes_before: Vec::new(),
+            run: None,
+        }
+    }
+
+    /// Whether a command on the device was interrupted, and left it to be put back.
+    #[must_use]
+    pub fn is_unfinished(&self, host: &Host) -> bool {
+        self.phase != Phase::Bound || self.run.is_some_and(|run| !run.is_alive(host))
+    }
+
+    /// The entry when the device's nodes, of which these are there, go to an owner.
+    #[must_use]
+    pub fn giving_to(&self, owner: Owner, there: Vec<NodeState>) -> Self {
+        Self {
+            given: Some(owner),
+            // Given away once more: whose they were at first is what counts.
+            nodes_before: match self.given {
+                Some(_) => self.nodes_before.clone(),
+                None => there,
+            },
+            ..self.clone()
         }
     }
 
@@ -260,6 +292,9 @@ mod tests {
                 bound_to: "vfio-pci".into(),
                 phase,
                 nodes: vec![],
+                given: None,
+                nodes_before: vec![],
+                run: None,
             }
         }
     }

@@ -1,10 +1,11 @@
 //! Devices back to the drivers they had.
 
-use super::bind::{change, outcome, remembered};
+use super::bind::{OnSignal, change, outcome, remembered};
+use super::nodes::NodeChange;
 use super::transaction::Change;
 use super::{
-    BindingError, DriverCore, DriverState, Entry, Goal, Journal, Kernel, Outcome, Phase, Step,
-    StepError,
+    BindingError, DriverCore, DriverState, Entry, Goal, Journal, Kernel, Outcome, Phase, Process,
+    Step, StepError,
 };
 use crate::host::{Host, PciDevice, is_vfio_driver};
 
@@ -14,7 +15,23 @@ use crate::host::{Host, PciDevice, is_vfio_driver};
 /// # Errors
 /// Held by someone, refused by the kernel, interrupted; the devices are then as they were before, or the error says which is not.
 pub fn unbind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Outcome>, BindingError> {
-    let changed = change(host, devices, &|journal, devices| {
+    give_back(host, devices, OnSignal::Undo)
+}
+
+/// As [`unbind`], and no signal stops it.
+///
+/// # Errors
+/// As of [`unbind`].
+pub fn restore(host: &Host, devices: &[PciDevice]) -> Result<Vec<Outcome>, BindingError> {
+    give_back(host, devices, OnSignal::GoOn)
+}
+
+fn give_back(
+    host: &Host,
+    devices: &[PciDevice],
+    on_signal: OnSignal,
+) -> Result<Vec<Outcome>, BindingError> {
+    let changed = change(host, devices, on_signal, &|journal, devices| {
         changes_to_unbind(host, journal, devices)
     })
     .map_err(|error| explain_sleep(host, error))?;
@@ -46,6 +63,10 @@ fn changes_to_unbind(
     for device in devices {
         let bdf = device.bdf;
         let remembered = remembered(host, journal, device)?;
+        let run = remembered.as_ref().and_then(|entry| entry.run);
+        if let Some(run) = run.filter(|run| run.is_alive(host) && *run != Process::own(host)) {
+            return Err(BindingError::Running { bdf, pid: run.pid });
+        }
         let on_vfio = device.driver.as_deref().is_some_and(is_vfio_driver);
         if remembered.is_none() && !on_vfio {
             continue;
@@ -65,7 +86,12 @@ fn changes_to_unbind(
         });
         changes.push(Change {
             bdf,
+            group: device.group,
             goal: goal(&now, remembered.as_ref()),
+            nodes: match &entry.given {
+                Some(owner) => NodeChange::TakeBack(*owner, entry.nodes_before.clone()),
+                None => NodeChange::None,
+            },
             entry_during: entry.unbinding(nodes),
             now,
             entry_before: remembered,

@@ -1,8 +1,9 @@
 //! The command line of what changes which driver has a device.
 
-use clap::Args;
+use clap::{Args, ValueHint};
+use std::ffi::OsString;
 
-use crate::types::{DeviceName, DriverChoice};
+use crate::types::{DeviceName, DriverChoice, OwnerName};
 
 /// Arguments of `bind`.
 #[derive(Debug, Args)]
@@ -31,6 +32,11 @@ pub struct BindFlags {
     /// [default: vfio-pci, or the VFIO driver that the device is on already]
     #[arg(long, value_name = "auto|NAME")]
     pub driver: Option<DriverChoice>,
+
+    /// Give the devices' nodes in /dev/vfio to this user, by name or number, until they are given back; with :GROUP to a
+    /// group too
+    #[arg(long, value_name = "USER[:GROUP]")]
+    pub owner: Option<OwnerName>,
 }
 
 /// Arguments of `unbind`.
@@ -46,4 +52,41 @@ pub struct UnbindArgs {
     /// Print each write to sysfs as a shell command, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "COMMAND has the terminal, standard input and output. It gets SIGTERM and the like when they are sent to run, and \
+                  SIGTERM if run is killed. 'iommu-tool recover' restores the drivers then.",
+    after_long_help = "COMMAND has the terminal, standard input and output, and the signals that are sent to run. Whatever becomes of \
+                       it, the drivers are restored then. If run itself is killed (SIGKILL), the kernel sends COMMAND a SIGTERM, and \
+                       'iommu-tool recover' restores the drivers.\n\n\
+                       A device that is on a VFIO driver already is left there.\n\n\
+                       A process that COMMAND leaves behind, and that has a device open, has 10 seconds to close it.\n\n\
+                       COMMAND's environment has\n  \
+                       IOMMU_TOOL_DEVICES       the PCI addresses, as 0000:01:00.0,0000:02:00.0\n  \
+                       IOMMU_TOOL_GROUP_NODES   the nodes of their IOMMU groups, as /dev/vfio/12\n  \
+                       IOMMU_TOOL_DEVICE_NODES  their own nodes, as /dev/vfio/devices/vfio0; empty where the kernel makes none\n\n\
+                       Exit status: that of COMMAND, 128 and the number of the signal that ended it, or\n  \
+                       125  run itself failed: refused, interrupted, or the drivers are not all restored\n  \
+                       126  COMMAND cannot be executed\n  \
+                       127  COMMAND was not found; as before, nothing was changed"
+)]
+pub struct RunArgs {
+    /// The devices to bind while COMMAND runs
+    #[arg(value_name = "DEVICE", required = true)]
+    pub devices: Vec<DeviceName>,
+
+    /// How they are bound.
+    #[command(flatten)]
+    pub how: BindFlags,
+
+    /// Print what would be done as shell commands, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// The command to run, and its arguments
+    #[arg(last = true, value_name = "COMMAND", required = true, value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
 }

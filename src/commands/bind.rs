@@ -1,7 +1,7 @@
 //! `bind DEVICE...`: devices to vfio-pci.
 
 use super::Context;
-use crate::binding::{self, BindOptions};
+use crate::binding::{self, BindOptions, BindingError, Owner};
 use crate::cli::{BindArgs, BindFlags};
 use crate::report::{BindingReport, PlanReport};
 use crate::types::ExitClass;
@@ -13,7 +13,7 @@ use crate::types::ExitClass;
 pub fn run(args: &BindArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let host = &context.host;
     let devices = binding::resolve_all(host, &args.devices)?;
-    let options = options(&args.how);
+    let options = options(&args.how)?;
     if args.dry_run {
         let steps = binding::plan_bind(host, &devices, &options)?;
         if steps.is_empty() {
@@ -28,14 +28,23 @@ pub fn run(args: &BindArgs, context: &Context) -> anyhow::Result<ExitClass> {
                 let blockers = group.map(|group| group.blockers()).unwrap_or_default();
                 (outcome, blockers)
             });
-        context.output.emit(&BindingReport::new(outcomes))?;
+        let mut report = BindingReport::new(outcomes);
+        if let (Some(name), Some(owner)) = (&args.how.owner, options.owner) {
+            report = report.given(name, owner, binding::closed_to(host, owner));
+        }
+        context.output.emit(&report)?;
     }
     Ok(ExitClass::Done)
 }
 
 /// How to bind, from the flags that every command takes which binds.
-pub fn options(flags: &BindFlags) -> BindOptions {
-    BindOptions {
+///
+/// # Errors
+/// There is no such owner.
+pub fn options(flags: &BindFlags) -> Result<BindOptions, BindingError> {
+    Ok(BindOptions {
         driver: flags.driver.clone(),
-    }
+        owner: flags.owner.as_ref().map(Owner::find).transpose()?,
+        run: None,
+    })
 }
