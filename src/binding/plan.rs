@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
-use super::NvmeCommand;
-use crate::types::Bdf;
+use super::{NodeState, NvmeCommand, Owner};
+use crate::types::{Bdf, GroupId};
 
 /// Which driver has a device, and which alone may have it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,17 @@ pub enum Step {
     LoadModule(String),
     /// Have an NVMe controller manage one of its virtual functions.
     Nvme(NvmeCommand),
+    /// Give the nodes through which user space reaches the device, once they are there, to this owner.
+    GiveNodes {
+        /// The device.
+        bdf: Bdf,
+        /// Its group, if it is known before the device is bound.
+        group: Option<GroupId>,
+        /// Whose they are to be.
+        to: Owner,
+    },
+    /// Make a node whose it was, if it is still there.
+    RestoreNode(NodeState),
 }
 
 impl Step {
@@ -64,12 +75,35 @@ impl fmt::Display for Step {
             ),
             Self::LoadModule(name) => write!(f, "modprobe {}", shell_word(name)),
             Self::Nvme(command) => command.fmt(f),
+            Self::GiveNodes { bdf, group, to } => {
+                let own = format!("/dev/vfio/devices/$(ls /sys/bus/pci/devices/{bdf}/vfio-dev)");
+                let nodes = match group {
+                    Some(group) => format!("/dev/vfio/{group} {own}"),
+                    None => own,
+                };
+                write!(
+                    f,
+                    "chown {} {nodes}; chmod {} {nodes}",
+                    to.chown_word(),
+                    to.chmod_word()
+                )
+            }
+            Self::RestoreNode(node) => {
+                let path = node.path.to_string_lossy();
+                let path = shell_word(&path);
+                write!(
+                    f,
+                    "test ! -e {path} || {{ chown {}:{} {path}; chmod {:o} {path}; }}",
+                    node.uid, node.gid, node.mode
+                )
+            }
         }
     }
 }
 
 /// A text as one word of a shell command.
-fn shell_word(text: &str) -> String {
+#[must_use]
+pub fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/:._-+,@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()

@@ -1,7 +1,7 @@
 //! What interrupted commands left behind, put back.
 
-use super::bind::hold_signals;
 use super::lock::Locks;
+use super::signals::HeldSignals;
 use super::sriov::{plan_restore_functions, restore_functions, unfinished_functions};
 use super::transaction::apply;
 use super::unbind::{change_back, explain_sleep};
@@ -83,10 +83,11 @@ pub fn recover(host: &Host, only: Option<&[Bdf]>) -> Result<Vec<Recovered>, Bind
     let meant = |bdf: &Bdf| only.is_none_or(|only| only.contains(bdf));
     let entries = left(&journal, host, meant);
     let functions = unfinished_functions(host);
-    if !host.is_live() && !(entries.is_empty() && functions.is_empty()) {
+    let is_any = !entries.is_empty() || !functions.is_empty();
+    if is_any && !host.is_live() {
         return Err(BindingError::Captured);
     }
-    let _signals = hold_signals()?;
+    let _signals = HeldSignals::hold()?;
     let mut recovered: Vec<Recovered> = damaged(&journal, meant).collect();
     for (bdf, entry) in entries {
         let recovery = put_back(host, &journal, bdf).unwrap_or_else(|error| {
@@ -132,7 +133,10 @@ pub fn plan_recover(host: &Host, only: Option<&[Bdf]>) -> Result<Vec<Step>, Bind
         }
     }
     for (bdf, _) in unfinished_functions(host) {
-        if let Some(device) = Some(bdf).filter(meant).and_then(|bdf| host.device(bdf).ok()) {
+        if let Some(device) = Some(bdf)
+            .filter(meant)
+            .and_then(|bdf| host.device(bdf).ok())
+        {
             steps.extend(plan_restore_functions(host, &device)?);
         }
     }
@@ -172,11 +176,7 @@ fn command(entry: &Entry) -> Interrupted {
 }
 
 /// Puts a device back; `None` if a command was at work, and has ended by itself.
-fn put_back(
-    host: &Host,
-    journal: &Journal,
-    bdf: Bdf,
-) -> Result<Option<Recovery>, BindingError> {
+fn put_back(host: &Host, journal: &Journal, bdf: Bdf) -> Result<Option<Recovery>, BindingError> {
     let Ok(device) = host.device(bdf) else {
         journal.set(bdf, None)?;
         return Ok(Some(Recovery::Gone));

@@ -3,6 +3,7 @@
 use nix::sys::signal::Signal;
 use std::path::PathBuf;
 
+use super::nodes::NodeChange;
 use super::plan::plan;
 use super::{BindingError, DriverCore, DriverState, Entry, Goal, Journal, Step, StepError, Undo};
 use crate::host::is_vfio_driver;
@@ -29,8 +30,11 @@ pub struct Outcome {
 #[derive(Debug, Clone)]
 pub(super) struct Change {
     pub bdf: Bdf,
+    pub group: Option<GroupId>,
     pub now: DriverState,
     pub goal: Goal,
+    /// What becomes of the nodes.
+    pub nodes: NodeChange,
     /// What the journal says before the change.
     pub entry_before: Option<Entry>,
     /// What it says while the change is under way.
@@ -41,9 +45,19 @@ pub(super) struct Change {
 
 impl Change {
     pub(super) fn steps(&self, core: &dyn DriverCore) -> Vec<Step> {
-        plan(self.bdf, &self.now, &self.goal, |driver| {
+        let mut steps = plan(self.bdf, &self.now, &self.goal, |driver| {
             core.is_loaded(driver)
-        })
+        });
+        steps.extend(self.nodes.steps(self.bdf, self.group));
+        steps
+    }
+
+    /// The steps back, from how the device is now.
+    pub(super) fn steps_back(&self, core: &dyn DriverCore, now: &DriverState) -> Vec<Step> {
+        let goal = Goal::State(self.now.clone());
+        let mut steps = plan(self.bdf, now, &goal, |driver| core.is_loaded(driver));
+        steps.extend(self.nodes.steps_back(self.bdf, self.group));
+        steps
     }
 }
 
@@ -124,7 +138,7 @@ fn undo<'c>(
 fn put_back(core: &dyn DriverCore, journal: &Journal, change: &Change) -> Result<(), BindingError> {
     let goal = Goal::State(change.now.clone());
     let now = core.state(change.bdf);
-    for step in plan(change.bdf, &now, &goal, |driver| core.is_loaded(driver)) {
+    for step in change.steps_back(core, &now) {
         perform(core, &step)?;
     }
     verify(core, change.bdf, &goal)?;
@@ -242,7 +256,7 @@ mod tests {
             }
             match step {
                 Step::Write { path, value } => self.write(path, value),
-                Step::LoadModule(_) | Step::Nvme(_) => Ok(()),
+                _ => Ok(()),
             }
         }
     }
@@ -270,8 +284,10 @@ mod tests {
         let entry = Entry::example(bdf, Some(native()), Phase::Binding);
         Change {
             bdf,
+            group: None,
             now: native(),
             goal: Goal::State(bound()),
+            nodes: NodeChange::None,
             entry_before: None,
             entry_after: Some(entry.in_phase(Phase::Bound)),
             entry_during: entry,
@@ -282,8 +298,10 @@ mod tests {
         let entry = Entry::example(bdf, Some(native()), Phase::Bound);
         Change {
             bdf,
+            group: None,
             now,
             goal: Goal::State(native()),
+            nodes: NodeChange::None,
             entry_during: entry.in_phase(Phase::Unbinding),
             entry_before: Some(entry),
             entry_after: None,
@@ -417,7 +435,7 @@ mod tests {
             let error = apply(&model, &journal, &[to_vfio(bdf(0))], &|| None).unwrap_err();
             let left = model.state(bdf(0));
             assert_eq!(
-                error.to_string().contains("iommu-tool unbind"),
+                error.to_string().contains("iommu-tool recover"),
                 left != native(),
                 "{error}"
             );

@@ -1,0 +1,93 @@
+//! The program in the foreground, and the signals that reach it through this process.
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
+use nix::unistd::Pid;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
+
+use crate::sys::spawn_with_mask;
+
+/// The signals that are the program's business. SIGTSTP and its like do to both what a shell expects; SIGKILL cannot be held.
+const PASSED_ON: [Signal; 9] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGWINCH,
+    Signal::SIGPWR,
+];
+
+/// What a program gets when `run` itself is killed, so that no one keeps a device that no one gives back.
+const LAST_WORD: Signal = Signal::SIGTERM;
+
+/// Signals that do not end this process: from now on they wait for the program, and from its end on they wait for ever.
+#[derive(Debug)]
+pub struct Foreground {
+    before: SigSet,
+    arrived: SignalFd,
+}
+
+impl Foreground {
+    /// Holds signals from now on. Call it before the process has other threads.
+    ///
+    /// # Errors
+    /// The kernel gave no file for them.
+    pub fn hold_signals() -> nix::Result<Self> {
+        let mut held: SigSet = PASSED_ON.into_iter().collect();
+        held.add(Signal::SIGCHLD);
+        let arrived = SignalFd::with_flags(&held, SfdFlags::SFD_CLOEXEC)?;
+        let before = held.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        Ok(Self { before, arrived })
+    }
+
+    /// Runs a program to its end, and passes on to it the signals that come for this process. It has the mask from before.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn run(&self, command: &mut Command) -> io::Result<ExitStatus> {
+        let mut child = spawn_with_mask(command, self.before, LAST_WORD)?;
+        // The kernel's numbers of processes are positive and below 2^22 (PID_MAX_LIMIT of linux/threads.h).
+        let pid = Pid::from_raw(child.id() as i32);
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            match self.arrived.read_signal() {
+                Ok(Some(info)) => pass_on(&info, pid),
+                Ok(None) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+/// The kernel's own signals, as a terminal's Ctrl-C or a new window size, went to the whole process group, so that the program has
+/// them. What another process sent to this one is the program's too.
+fn pass_on(info: &siginfo, program: Pid) {
+    let signal = info
+        .ssi_signo
+        .try_into()
+        .map(<Signal as TryFrom<i32>>::try_from);
+    if let Ok(Ok(signal)) = signal {
+        // SI_USER, SI_TKILL, SI_QUEUE are not above 0; SI_KERNEL is (asm-generic/siginfo.h).
+        if signal != Signal::SIGCHLD && info.ssi_code <= 0 {
+            // It may have ended just now.
+            let _ = kill(program, signal);
+        }
+    }
+}
+
+/// The exit status that tells of a program's end, as shells do.
+#[must_use]
+pub fn status_of(ended: ExitStatus) -> u8 {
+    let code = ended
+        .code()
+        .unwrap_or_else(|| 128 + ended.signal().unwrap_or_default());
+    u8::try_from(code).unwrap_or(u8::MAX)
+}
