@@ -12,11 +12,13 @@ mod foreground;
 mod journal;
 mod lock;
 mod nodes;
+mod nvme;
 mod options;
 mod plan;
 mod process;
 mod resolve;
 mod signals;
+mod sriov;
 mod transaction;
 mod unbind;
 
@@ -24,11 +26,16 @@ pub use bind::{VFIO_PCI, bind, plan_bind, plan_run};
 pub use driver_core::{DriverCore, Kernel, StepError};
 pub use error::{BindingError, Undo};
 pub use foreground::{Foreground, status_of};
-pub use journal::{Entry, Identity, Journal, Phase};
+pub use journal::{Entry, FunctionsEntry, FunctionsPhase, Identity, Journal, Phase};
 pub use nodes::{NodeState, Owner, closed_to};
+pub use nvme::{NvmeAction, NvmeCommand, NvmeResource};
 pub use options::BindOptions;
 pub use plan::{DriverState, Goal, Step, shell_word};
 pub use process::Process;
 pub use resolve::{resolve, resolve_all, resolve_one};
+pub use sriov::{
+    FunctionsWanted, TemporaryFunctions, VirtualFunctions, functions, new_token, node_to_open,
+    plan_functions, restore_functions, set_functions, token_for, unfinished_functions,
+};
 pub use transaction::Outcome;
 pub use unbind::{plan_unbind, restore, unbind};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{NodeState, Owner};
+use super::{NodeState, NvmeCommand, Owner};
 use crate::types::{Bdf, GroupId};
 
 /// Which driver has a device, and which alone may have it.
@@ -48,10 +48,12 @@ pub enum Step {
     },
     /// Make a node whose it was, if it is still there.
     RestoreNode(NodeState),
+    /// Have an NVMe controller manage one of its virtual functions.
+    Nvme(NvmeCommand),
 }
 
 impl Step {
-    fn write(path: impl Into<PathBuf>, value: impl fmt::Display) -> Self {
+    pub(super) fn write(path: impl Into<PathBuf>, value: impl fmt::Display) -> Self {
         Self::Write {
             path: path.into(),
             value: value.to_string(),
@@ -94,6 +96,7 @@ impl fmt::Display for Step {
                     node.uid, node.gid, node.mode
                 )
             }
+            Self::Nvme(command) => command.fmt(f),
         }
     }
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use super::nodes::NodeChange;
 use super::plan::plan;
-use super::{BindingError, DriverCore, DriverState, Entry, Goal, Journal, Step, StepError, Undo};
+use super::{
+    BindingError, DriverCore, DriverState, Entry, Goal, Journal, Owner, Step, StepError, Undo,
+};
 use crate::host::is_vfio_driver;
 use crate::types::{Bdf, GroupId};
 
@@ -24,6 +26,8 @@ pub struct Outcome {
     pub group: Option<GroupId>,
     /// The nodes through which user space reaches it.
     pub nodes: Vec<PathBuf>,
+    /// To whom they are given.
+    pub given: Option<Owner>,
 }
 
 /// A change to one device, and what the journal says of it meanwhile and afterwards.

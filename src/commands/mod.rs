@@ -10,6 +10,7 @@ mod dump;
 mod failure;
 mod faults;
 mod fill;
+mod hand_over;
 mod hold;
 mod holder;
 mod interrupt;
@@ -24,6 +25,7 @@ mod target;
 mod test;
 mod unbind;
 mod unmap;
+mod vfs;
 mod walk;
 
 pub use failure::{Failure, class_of, status_of};
@@ -58,6 +60,7 @@ pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitStatus> {
         Command::Bind(args) => bind::run(args, context),
         Command::Unbind(args) => unbind::run(args, context),
         Command::Run(args) => return Ok(run::run(args, context)?),
+        Command::Vfs(args) => vfs::run(args, context),
         Command::Hold(args) => hold::run(args, context),
         Command::Map(args) => map::run(args, context),
         Command::Unmap(args) => unmap::run(args, context),

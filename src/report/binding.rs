@@ -14,15 +14,15 @@ use crate::types::{Bdf, GroupId, OwnerName};
 #[derive(Debug, Serialize)]
 pub struct BindingReport {
     devices: Vec<Device>,
-    /// To whom their nodes were given.
+    /// The owner that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    given: Option<Given>,
+    owner: Option<Given>,
 }
 
 /// An owner, and what else he needs.
 #[derive(Debug, Serialize)]
 struct Given {
-    owner: String,
+    name: String,
     uid: u32,
     gid: Option<u32>,
     /// Nodes that are not the devices' own, and that he may not open.
@@ -37,6 +37,9 @@ struct Device {
     driver: Option<String>,
     group: Option<GroupId>,
     nodes: Vec<PathBuf>,
+    /// To whom its nodes are given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    given: Option<Owner>,
     /// Devices of the group that keep user space from opening it.
     blockers: Vec<Blocker>,
 }
@@ -51,11 +54,12 @@ impl BindingReport {
             driver: outcome.after,
             group: outcome.group,
             nodes: outcome.nodes,
+            given: outcome.given,
             blockers,
         };
         Self {
             devices: outcomes.into_iter().map(device).collect(),
-            given: None,
+            owner: None,
         }
     }
 
@@ -63,8 +67,8 @@ impl BindingReport {
     #[must_use]
     pub fn given(self, name: &OwnerName, owner: Owner, closed: Vec<NodeState>) -> Self {
         Self {
-            given: Some(Given {
-                owner: name.to_string(),
+            owner: Some(Given {
+                name: name.to_string(),
                 uid: owner.uid,
                 gid: owner.gid,
                 closed,
@@ -79,7 +83,7 @@ impl Given {
         writeln!(
             out,
             "the nodes are {}'s until unbind; what is mapped through them counts against a limit on locked memory (ulimit -l):",
-            self.owner
+            self.name
         )?;
         let names: Vec<_> = devices
             .iter()
@@ -123,6 +127,8 @@ impl Report for BindingReport {
             let now = name(&device.driver);
             if !device.changed {
                 write!(out, "is {now} already, nothing changed")?;
+            } else if device.driver == device.driver_before && device.given.is_some() {
+                write!(out, "is {now} as before, its nodes have a new owner")?;
             } else if device.driver == device.driver_before {
                 write!(out, "is {now} as before, its driver_override is restored")?;
             } else {
@@ -148,7 +154,7 @@ impl Report for BindingReport {
                 )?;
             }
         }
-        self.given
+        self.owner
             .iter()
             .try_for_each(|given| given.text(out, style, &self.devices))
     }
@@ -171,6 +177,12 @@ enum PlannedStep {
     },
     LoadModule {
         module: String,
+        shell: String,
+    },
+    /// A command for an NVMe controller.
+    Nvme {
+        node: PathBuf,
+        controller: u16,
         shell: String,
     },
     GiveNodes {
@@ -196,6 +208,11 @@ impl PlannedStep {
         match step {
             Step::Write { path, value } => Self::Write { path, value, shell },
             Step::LoadModule(module) => Self::LoadModule { module, shell },
+            Step::Nvme(command) => Self::Nvme {
+                node: command.node,
+                controller: command.controller,
+                shell,
+            },
             Step::GiveNodes { bdf, to, .. } => Self::GiveNodes {
                 bdf,
                 uid: to.uid,
@@ -210,6 +227,7 @@ impl PlannedStep {
         match self {
             Self::Write { shell, .. }
             | Self::LoadModule { shell, .. }
+            | Self::Nvme { shell, .. }
             | Self::GiveNodes { shell, .. }
             | Self::RestoreNode { shell, .. }
             | Self::Run { shell, .. } => shell,

@@ -59,7 +59,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<ExitStatus, RunError> {
                 Err(error) => format!("was not started ({error})"),
             },
             left,
-            cause: Box::new(cause),
+            cause,
         });
     }
     match ended {
@@ -128,13 +128,13 @@ fn environment(outcomes: &[Outcome]) -> [(&'static str, String); 3] {
 
 /// Gives back what was bound, each device by itself, so that one which is held keeps no other. Returns those that are left, and why
 /// the first is.
-fn restore(host: &Host, outcomes: &[Outcome]) -> Result<(), (Vec<Bdf>, BindingError)> {
+fn restore(host: &Host, outcomes: &[Outcome]) -> Result<(), (Vec<Bdf>, Box<BindingError>)> {
     let deadline = Instant::now() + PATIENCE;
-    let mut left: Option<(Vec<Bdf>, BindingError)> = None;
+    let mut left: Option<(Vec<Bdf>, Box<BindingError>)> = None;
     for outcome in outcomes.iter().rev().filter(|outcome| outcome.changed) {
         match (restore_one(host, outcome.bdf, deadline), &mut left) {
             (Ok(()), _) => {}
-            (Err(error), None) => left = Some((vec![outcome.bdf], error)),
+            (Err(error), None) => left = Some((vec![outcome.bdf], error.into())),
             (Err(error), Some((devices, _))) => {
                 log::error!("{}: {error}", outcome.bdf);
                 devices.push(outcome.bdf);
@@ -173,6 +173,7 @@ mod tests {
             changed: true,
             group: None,
             nodes: nodes.iter().map(Into::into).collect(),
+            given: None,
         };
         let told = environment(&[
             outcome("01:00.0", &["/dev/vfio/7", "/dev/vfio/devices/vfio0"]),
