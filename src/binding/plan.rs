@@ -246,6 +246,32 @@ mod tests {
     }
 
     #[test]
+    fn nodes_change_hands_as_shell_does_it() {
+        let bdf = "01:00.0".parse().unwrap();
+        let to = |gid| Owner { uid: 1000, gid };
+        let give = |group, to| Step::GiveNodes { bdf, group, to }.to_string();
+        let own = "/dev/vfio/devices/$(ls /sys/bus/pci/devices/0000:01:00.0/vfio-dev)";
+        assert_eq!(
+            give(Some(GroupId(7)), to(None)),
+            format!("chown 1000 /dev/vfio/7 {own}; chmod u+rw /dev/vfio/7 {own}")
+        );
+        assert_eq!(
+            give(None, to(Some(36))),
+            format!("chown 1000:36 {own}; chmod ug+rw {own}")
+        );
+        let node = NodeState {
+            path: "/dev/vfio/7".into(),
+            uid: 0,
+            gid: 36,
+            mode: 0o660,
+        };
+        assert_eq!(
+            Step::RestoreNode(node).to_string(),
+            "test ! -e /dev/vfio/7 || { chown 0:36 /dev/vfio/7; chmod 660 /dev/vfio/7; }"
+        );
+    }
+
+    #[test]
     fn odd_names_stay_one_shell_word() {
         assert_eq!(
             Step::LoadModule("a b'c".into()).to_string(),

@@ -26,7 +26,27 @@ struct Given {
     uid: u32,
     gid: Option<u32>,
     /// Nodes that are not the devices' own, and that he may not open.
-    closed: Vec<NodeState>,
+    closed: Vec<Node>,
+}
+
+#[derive(Debug, Serialize)]
+struct Node {
+    path: PathBuf,
+    uid: u32,
+    gid: u32,
+    /// In octal, as chmod(1) takes it.
+    mode: String,
+}
+
+impl From<NodeState> for Node {
+    fn from(node: NodeState) -> Self {
+        Self {
+            path: node.path,
+            uid: node.uid,
+            gid: node.gid,
+            mode: format!("{:04o}", node.mode),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -71,7 +91,7 @@ impl BindingReport {
                 name: name.to_string(),
                 uid: owner.uid,
                 gid: owner.gid,
-                closed,
+                closed: closed.into_iter().map(Node::from).collect(),
             }),
             ..self
         }
@@ -102,7 +122,7 @@ impl Given {
             };
             writeln!(
                 out,
-                "  {}: that user may not open {} (user {}, group {}, mode {:04o}), which the backend {backend} needs",
+                "  {}: that user may not open {} (user {}, group {}, mode {}), which the backend {backend} needs",
                 style.caution("closed"),
                 node.path.display(),
                 node.uid,
@@ -193,7 +213,7 @@ enum PlannedStep {
     },
     RestoreNode {
         #[serde(flatten)]
-        node: NodeState,
+        node: Node,
         shell: String,
     },
     Run {
@@ -219,7 +239,10 @@ impl PlannedStep {
                 gid: to.gid,
                 shell,
             },
-            Step::RestoreNode(node) => Self::RestoreNode { node, shell },
+            Step::RestoreNode(node) => Self::RestoreNode {
+                node: node.into(),
+                shell,
+            },
         }
     }
 
