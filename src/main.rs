@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use iommu_tool::cli::{Cli, ColorChoice, Command, GlobalArgs};
-use iommu_tool::commands::{self, Context, Failure, class_of};
+use iommu_tool::commands::{self, Context, Failure, class_of, refusals_of};
 use iommu_tool::host::Host;
 use iommu_tool::report::{ErrorReport, Output};
 use iommu_tool::types::ExitClass;
@@ -89,7 +89,7 @@ fn fail(error: &anyhow::Error, output: Output) -> ExitClass {
         return ExitClass::Done;
     }
     let class = class_of(error);
-    let report = ErrorReport::new(error.chain(), class);
+    let report = ErrorReport::new(error.chain(), class).with_reasons(refusals_of(error));
     eprint!("{report}");
     if output.json() {
         // The exit status says all the same if standard output is gone.

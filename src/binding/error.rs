@@ -6,7 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::{DriverState, Goal, Step, StepError};
-use crate::host::{Holder, HostError};
+use super::refusal::in_use;
+use crate::host::{Holder, HostError, Use};
 use crate::types::{Bdf, ExitClass};
 
 /// Why the host was not changed as asked.
@@ -24,12 +25,12 @@ pub enum BindingError {
     )]
     Bridge(Bdf),
     /// The host itself uses the device.
-    #[error("{bdf} is in use: {}", uses.join("; "))]
+    #[error("{bdf} is in use:{}", in_use(uses))]
     InUse {
         /// The device.
         bdf: Bdf,
-        /// What uses it.
-        uses: Vec<String>,
+        /// What uses it and was not allowed.
+        uses: Vec<Use>,
     },
     /// User space has the device open.
     #[error("{bdf} is held by {}; end that first", list(holders))]

@@ -1,7 +1,7 @@
 //! Errors become exit statuses here and nowhere else.
 
 use crate::bench::BenchError;
-use crate::binding::BindingError;
+use crate::binding::{BindingError, Refusal};
 use crate::checks::Problem;
 use crate::device::DeviceError;
 use crate::engine::EngineError;
@@ -50,6 +50,16 @@ pub fn class_of(error: &anyhow::Error) -> ExitClass {
             })
     };
     error.chain().find_map(known).unwrap_or(ExitClass::Failed)
+}
+
+/// The reasons of a refusal by their stable names: those of the first cause that knows any.
+#[must_use]
+pub fn refusals_of(error: &anyhow::Error) -> Vec<Refusal> {
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes
+        .map(BindingError::refusals)
+        .find(|refusals| !refusals.is_empty())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

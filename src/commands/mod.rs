@@ -25,7 +25,7 @@ mod unbind;
 mod unmap;
 mod walk;
 
-pub use failure::{Failure, class_of};
+pub use failure::{Failure, class_of, refusals_of};
 
 use crate::cli::{Cli, Command};
 use crate::host::Host;

@@ -10,6 +10,7 @@ mod iova;
 mod node;
 mod pci_id;
 mod size;
+mod use_reason;
 
 pub use backend::{Backend, BackendChoice};
 pub use bdf::{Bdf, ParseBdfError};
@@ -19,3 +20,4 @@ pub use iova::{InvalidRange, Iova, IovaRange, PageSizes, ParseIovaError, Protect
 pub use node::{GroupId, VfioNode};
 pub use pci_id::PciId;
 pub use size::{ParseSizeError, Size};
+pub use use_reason::UseReason;
