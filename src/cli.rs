@@ -3,8 +3,10 @@
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
+mod binding;
 mod mapping;
 
+pub use binding::{BindArgs, BindFlags, UnbindArgs};
 pub use mapping::{
     Direction, DmaArgs, DumpArgs, FillArgs, HoldArgs, MapArgs, MapPages, MapProtection, MapsArgs,
     UnmapArgs,
@@ -186,37 +188,6 @@ pub struct CaptureArgs {
     /// The folder to write; it must be new or empty
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub folder: PathBuf,
-}
-
-/// Arguments of `bind`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "The driver is changed through driver_override, read back, and undone if a step fails. \
-                  'iommu-tool unbind' restores what was there."
-)]
-pub struct BindArgs {
-    /// The devices to bind to vfio-pci
-    #[arg(value_name = "DEVICE", required = true)]
-    pub devices: Vec<DeviceName>,
-
-    /// Print each write to sysfs as a shell command, and change nothing
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
-/// Arguments of `unbind`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "A name that went away with the driver (eth0, nvme0) still works: it was remembered by bind."
-)]
-pub struct UnbindArgs {
-    /// The devices to give back
-    #[arg(value_name = "DEVICE", required = true)]
-    pub devices: Vec<DeviceName>,
-
-    /// Print each write to sysfs as a shell command, and change nothing
-    #[arg(long)]
-    pub dry_run: bool,
 }
 
 /// Arguments of `test`.

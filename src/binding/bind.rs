@@ -1,16 +1,17 @@
-//! Devices to vfio-pci.
+//! Devices to vfio-pci, or to another VFIO driver.
 
 use nix::errno::Errno;
 use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::driver::driver_for;
 use super::lock::Locks;
 use super::signals::HeldSignals;
 use super::transaction::{Change, apply};
 use super::{
-    BindingError, DriverCore, DriverState, Entry, Goal, Identity, Journal, Kernel, Outcome, Phase,
-    Step,
+    BindOptions, BindingError, DriverCore, DriverState, Entry, Goal, Identity, Journal, Kernel,
+    Outcome, Phase, Step,
 };
 use crate::host::{Host, PciDevice, is_vfio_driver};
 use crate::types::Bdf;
@@ -27,8 +28,14 @@ const NODE_PAUSE: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// No IOMMU, in use, refused by the kernel, interrupted; the devices are then as they were before, or the error says which is not.
-pub fn bind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Outcome>, BindingError> {
-    let changed = change(host, devices, changes_to_bind)?;
+pub fn bind(
+    host: &Host,
+    devices: &[PciDevice],
+    options: &BindOptions,
+) -> Result<Vec<Outcome>, BindingError> {
+    let changed = change(host, devices, &|journal, devices| {
+        changes_to_bind(host, journal, devices, options)
+    })?;
     let outcome = |before: &PciDevice| {
         let after = wait_for_node(host, before)?;
         Ok(outcome(host, before, &after, &changed))
@@ -40,8 +47,12 @@ pub fn bind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Outcome>, BindingE
 ///
 /// # Errors
 /// The same refusals as of [`bind`].
-pub fn plan_bind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Step>, BindingError> {
-    let changes = changes_to_bind(host, &Journal::of(host), devices)?;
+pub fn plan_bind(
+    host: &Host,
+    devices: &[PciDevice],
+    options: &BindOptions,
+) -> Result<Vec<Step>, BindingError> {
+    let changes = changes_to_bind(host, &Journal::of(host), devices, options)?;
     let core = Kernel(host);
     Ok(changes
         .iter()
@@ -50,18 +61,18 @@ pub fn plan_bind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Step>, Bindin
 }
 
 /// Finds out what to change, or refuses; changes nothing.
-type FindChanges = fn(&Host, &Journal, &[PciDevice]) -> Result<Vec<Change>, BindingError>;
+type FindChanges<'f> = dyn Fn(&Journal, &[PciDevice]) -> Result<Vec<Change>, BindingError> + 'f;
 
 /// Finds out what to change, and changes it under lock; signals wait meanwhile. Returns the devices that were changed.
 pub(super) fn change(
     host: &Host,
     devices: &[PciDevice],
-    changes: FindChanges,
+    changes: &FindChanges<'_>,
 ) -> Result<Vec<Bdf>, BindingError> {
     let journal = Journal::of(host);
     // Refuse, or have nothing to do, before anything is written, be it a lock file. What looks unfinished may be a command at
     // work: the lock tells.
-    match changes(host, &journal, devices) {
+    match changes(&journal, devices) {
         Ok(changes) if changes.is_empty() => return Ok(Vec::new()),
         Ok(_) | Err(BindingError::Unfinished(_)) => {}
         Err(error) => return Err(error),
@@ -81,7 +92,7 @@ pub(super) fn change(
         .iter()
         .map(|device| host.device(device.bdf))
         .collect();
-    let changes = changes(host, &journal, &devices?)?;
+    let changes = changes(&journal, &devices?)?;
     apply(&Kernel(host), &journal, &changes, &|| signals.arrived())?;
     Ok(changes.iter().map(|change| change.bdf).collect())
 }
@@ -101,6 +112,7 @@ fn changes_to_bind(
     host: &Host,
     journal: &Journal,
     devices: &[PciDevice],
+    options: &BindOptions,
 ) -> Result<Vec<Change>, BindingError> {
     host.require_iommu()?;
     let mut changes = Vec::new();
@@ -116,26 +128,34 @@ fn changes_to_bind(
         {
             return Err(BindingError::Unfinished(bdf));
         }
-        if device.driver.as_deref().is_some_and(is_vfio_driver) {
+        let Some(driver) = driver_for(host, device, options.driver.as_ref())? else {
             continue;
+        };
+        let was_on_vfio = device.driver.as_deref().is_some_and(is_vfio_driver);
+        let holders = if was_on_vfio {
+            host.holders(&host.vfio_nodes(device))
+        } else {
+            Vec::new()
+        };
+        if !holders.is_empty() {
+            return Err(BindingError::Held { bdf, holders });
         }
         let uses = host.uses(device);
         if !uses.is_empty() {
             return Err(BindingError::InUse { bdf, uses });
         }
         let now = Kernel(host).state(bdf);
-        // Taken off vfio-pci by hand: what was remembered is still what it had before.
-        let before = match &remembered {
-            Some(entry) if now.driver.is_none() => entry.before.clone(),
-            _ => Some(now.clone()),
+        let entry = match &remembered {
+            // On another VFIO driver, or taken off by hand: what was remembered is still what it had before.
+            Some(entry) if was_on_vfio || now.driver.is_none() => entry.binding_to(&driver),
+            _ => Entry::new(host, device, (!was_on_vfio).then(|| now.clone()), &driver),
         };
-        let entry = Entry::new(host, device, before, VFIO_PCI);
         changes.push(Change {
             bdf,
             now,
             goal: Goal::State(DriverState {
-                driver: Some(VFIO_PCI.to_owned()),
-                driver_override: Some(VFIO_PCI.to_owned()),
+                driver: Some(driver.clone()),
+                driver_override: Some(driver),
             }),
             entry_before: remembered,
             entry_after: Some(entry.in_phase(Phase::Bound)),

@@ -40,6 +40,16 @@ pub enum BindingError {
         /// Who holds it.
         holders: Vec<Holder>,
     },
+    /// The driver that was asked for cannot be the device's.
+    #[error("{driver} cannot take {bdf}: {reason}; --driver auto finds the right one")]
+    UnfitDriver {
+        /// The driver.
+        driver: String,
+        /// The device.
+        bdf: Bdf,
+        /// Why.
+        reason: &'static str,
+    },
     /// An earlier command on this device did not end.
     #[error(
         "an earlier command on {0} was interrupted: 'iommu-tool unbind {0}' puts the device back as it was"
@@ -135,7 +145,7 @@ impl BindingError {
     pub fn class(&self) -> ExitClass {
         match self {
             Self::Host(error) => error.class(),
-            Self::Captured => ExitClass::Usage,
+            Self::Captured | Self::UnfitDriver { .. } => ExitClass::Usage,
             Self::Bridge(_)
             | Self::InUse { .. }
             | Self::Held { .. }

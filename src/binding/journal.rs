@@ -116,6 +116,15 @@ impl Entry {
         }
     }
 
+    /// The entry while the device is bound to yet another driver.
+    #[must_use]
+    pub fn binding_to(&self, driver: &str) -> Self {
+        Self {
+            bound_to: driver.to_owned(),
+            ..self.in_phase(Phase::Binding)
+        }
+    }
+
     /// The same entry in another phase.
     #[must_use]
     pub fn in_phase(&self, phase: Phase) -> Self {

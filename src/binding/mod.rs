@@ -5,10 +5,12 @@
 //! state found to the state remembered.
 
 mod bind;
+mod driver;
 mod driver_core;
 mod error;
 mod journal;
 mod lock;
+mod options;
 mod plan;
 mod refusal;
 mod resolve;
@@ -20,6 +22,7 @@ pub use bind::{VFIO_PCI, bind, plan_bind};
 pub use driver_core::{DriverCore, Kernel, StepError};
 pub use error::{BindingError, Undo};
 pub use journal::{Entry, Identity, Journal, Phase};
+pub use options::BindOptions;
 pub use plan::{DriverState, Goal, Step};
 pub use refusal::Refusal;
 pub use resolve::{resolve, resolve_all, resolve_one};

@@ -14,8 +14,10 @@ use crate::host::{Host, PciDevice, is_vfio_driver};
 /// # Errors
 /// Held by someone, refused by the kernel, interrupted; the devices are then as they were before, or the error says which is not.
 pub fn unbind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Outcome>, BindingError> {
-    let changed =
-        change(host, devices, changes_to_unbind).map_err(|error| explain_sleep(host, error))?;
+    let changed = change(host, devices, &|journal, devices| {
+        changes_to_unbind(host, journal, devices)
+    })
+    .map_err(|error| explain_sleep(host, error))?;
     devices
         .iter()
         .map(|before| Ok(outcome(host, before, &host.device(before.bdf)?, &changed)))

@@ -1,8 +1,8 @@
 //! `bind DEVICE...`: devices to vfio-pci.
 
 use super::Context;
-use crate::binding;
-use crate::cli::BindArgs;
+use crate::binding::{self, BindOptions};
+use crate::cli::{BindArgs, BindFlags};
 use crate::report::{BindingReport, PlanReport};
 use crate::types::ExitClass;
 
@@ -13,19 +13,29 @@ use crate::types::ExitClass;
 pub fn run(args: &BindArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let host = &context.host;
     let devices = binding::resolve_all(host, &args.devices)?;
+    let options = options(&args.how);
     if args.dry_run {
-        let steps = binding::plan_bind(host, &devices)?;
+        let steps = binding::plan_bind(host, &devices, &options)?;
         if steps.is_empty() {
             log::warn!("there is nothing to do");
         }
         context.output.emit(&PlanReport::new(steps))?;
     } else {
-        let outcomes = binding::bind(host, &devices)?.into_iter().map(|outcome| {
-            let group = outcome.group.and_then(|group| host.group(group).ok());
-            let blockers = group.map(|group| group.blockers()).unwrap_or_default();
-            (outcome, blockers)
-        });
+        let outcomes = binding::bind(host, &devices, &options)?
+            .into_iter()
+            .map(|outcome| {
+                let group = outcome.group.and_then(|group| host.group(group).ok());
+                let blockers = group.map(|group| group.blockers()).unwrap_or_default();
+                (outcome, blockers)
+            });
         context.output.emit(&BindingReport::new(outcomes))?;
     }
     Ok(ExitClass::Done)
+}
+
+/// How to bind, from the flags that every command takes which binds.
+pub fn options(flags: &BindFlags) -> BindOptions {
+    BindOptions {
+        driver: flags.driver.clone(),
+    }
 }

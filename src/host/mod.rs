@@ -45,7 +45,7 @@ pub use config_space::{
     Acs, AcsFlags, Ats, ConfigSpace, Express, Msi, MsiX, Pasid, PortType, Pri, Reach,
 };
 pub use distribution::{Distribution, Family};
-pub use driver_modules::DriverModules;
+pub use driver_modules::{DriverModules, VfioAlias};
 pub use error::HostError;
 pub use faults::{
     Access, Fault, FaultInterrupts, FaultReader, LogEvent, Overflow, Reason, Requester, Suppressed,
