@@ -140,7 +140,8 @@ fn changes_to_bind(
         if !holders.is_empty() {
             return Err(BindingError::Held { bdf, holders });
         }
-        let uses = host.uses(device);
+        let mut uses = host.uses(device);
+        uses.retain(|one| !options.allow.contains(&one.reason));
         if !uses.is_empty() {
             return Err(BindingError::InUse { bdf, uses });
         }

@@ -84,7 +84,7 @@ pub(super) fn in_use(uses: &[Use]) -> String {
     reasons.dedup();
     let names: Vec<&str> = reasons.iter().map(|reason| reason.name()).collect();
     text += &match reasons.iter().find(|reason| !reason.may_be_allowed()) {
-        None => format!("\nto take it all the same: bind --allow {}", names.join(",")),
+        None => format!("\nto take it all the same, add --allow {}", names.join(",")),
         Some(held) => format!(
             "\nno --allow lifts '{held}': the kernel would wait until the process lets go"
         ),

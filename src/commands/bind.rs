@@ -37,5 +37,6 @@ pub fn run(args: &BindArgs, context: &Context) -> anyhow::Result<ExitClass> {
 pub fn options(flags: &BindFlags) -> BindOptions {
     BindOptions {
         driver: flags.driver.clone(),
+        allow: flags.allow.clone(),
     }
 }
