@@ -219,7 +219,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__bind)
-            opts="-v -q -h --driver --owner --dry-run --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --driver --owner --allow --dry-run --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -231,6 +231,10 @@ _iommu__tool() {
                     ;;
                 --owner)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow)
+                    COMPREPLY=($(compgen -W "mounted swap md dm claimed open address route bond bridge vlan macvlan stacked packet session namespace display vfs" -- "${cur}"))
                     return 0
                     ;;
                 --color)
@@ -1001,7 +1005,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__run)
-            opts="-v -q -h --driver --owner --dry-run --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --driver --owner --allow --dry-run --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1013,6 +1017,10 @@ _iommu__tool() {
                     ;;
                 --owner)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow)
+                    COMPREPLY=($(compgen -W "mounted swap md dm claimed open address route bond bridge vlan macvlan stacked packet session namespace display vfs" -- "${cur}"))
                     return 0
                     ;;
                 --color)

@@ -16,6 +16,7 @@ mod nvme;
 mod options;
 mod plan;
 mod process;
+mod refusal;
 mod resolve;
 mod signals;
 mod sriov;
@@ -32,6 +33,7 @@ pub use nvme::{NvmeAction, NvmeCommand, NvmeResource};
 pub use options::BindOptions;
 pub use plan::{DriverState, Goal, Step, shell_word};
 pub use process::Process;
+pub use refusal::Refusal;
 pub use resolve::{resolve, resolve_all, resolve_one};
 pub use sriov::{
     FunctionsWanted, TemporaryFunctions, VirtualFunctions, functions, new_token, node_to_open,
