@@ -58,6 +58,9 @@ _iommu__tool() {
             iommu__tool,maps)
                 cmd="iommu__tool__subcmd__maps"
                 ;;
+            iommu__tool,recover)
+                cmd="iommu__tool__subcmd__recover"
+                ;;
             iommu__tool,run)
                 cmd="iommu__tool__subcmd__run"
                 ;;
@@ -121,6 +124,9 @@ _iommu__tool() {
             iommu__tool__subcmd__help,maps)
                 cmd="iommu__tool__subcmd__help__subcmd__maps"
                 ;;
+            iommu__tool__subcmd__help,recover)
+                cmd="iommu__tool__subcmd__help__subcmd__recover"
+                ;;
             iommu__tool__subcmd__help,run)
                 cmd="iommu__tool__subcmd__help__subcmd__run"
                 ;;
@@ -149,7 +155,7 @@ _iommu__tool() {
 
     case "${cmd}" in
         iommu__tool)
-            opts="-v -q -h -V --json --verbose --quiet --color --sysroot --help --version list show doctor capture bind unbind run vfs hold map unmap maps dump fill dma test bench walk faults completions help"
+            opts="-v -q -h -V --json --verbose --quiet --color --sysroot --help --version list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -219,7 +225,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__bind)
-            opts="-v -q -h --driver --owner --allow --dry-run --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --group --driver --owner --allow --dry-run --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -535,7 +541,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__help)
-            opts="list show doctor capture bind unbind run vfs hold map unmap maps dump fill dma test bench walk faults completions help"
+            opts="list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -731,6 +737,20 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__help__subcmd__maps)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iommu__subcmd__tool__subcmd__help__subcmd__recover)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1004,8 +1024,33 @@ _iommu__tool() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        iommu__subcmd__tool__subcmd__recover)
+            opts="-v -q -h --dry-run --json --verbose --quiet --color --sysroot --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --sysroot)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         iommu__subcmd__tool__subcmd__run)
-            opts="-v -q -h --driver --owner --allow --dry-run --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --group --driver --owner --allow --dry-run --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -2,11 +2,12 @@
 
 use nix::errno::Errno;
 use std::fs::OpenOptions;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::driver::driver_for;
 use super::lock::Locks;
 use super::nodes::{NodeChange, node_states, nodes, wait_for_nodes};
+use super::recover::is_interrupted;
 use super::signals::HeldSignals;
 use super::transaction::{Change, apply};
 use super::{
@@ -115,11 +116,7 @@ pub(super) fn change(
         .iter()
         .try_for_each(|device| may_write(&device.sysfs().join("driver_override")))?;
     let _locks = Locks::take(&journal, devices)?;
-    let signals = HeldSignals::hold().map_err(|errno| BindingError::File {
-        action: "hold back",
-        path: PathBuf::from("signals"),
-        errno,
-    })?;
+    let signals = HeldSignals::hold()?;
     // Another command may have changed things while this one waited for the lock.
     let devices: Result<Vec<_>, _> = devices
         .iter()
@@ -132,6 +129,14 @@ pub(super) fn change(
     };
     apply(&Kernel(host), &journal, &changes, &signal)?;
     Ok(changes.iter().map(|change| change.bdf).collect())
+}
+
+/// Refuses a device on which a command was interrupted.
+pub(super) fn refuse_interrupted(host: &Host, bdf: Bdf) -> Result<(), BindingError> {
+    if is_interrupted(host, bdf) {
+        return Err(BindingError::Unfinished(bdf));
+    }
+    Ok(())
 }
 
 /// Whether this user may write a file of the live host.
@@ -159,12 +164,7 @@ fn changes_to_bind(
             return Err(BindingError::Bridge(bdf));
         }
         let remembered = remembered(host, journal, device)?;
-        if remembered
-            .as_ref()
-            .is_some_and(|entry| entry.is_unfinished(host))
-        {
-            return Err(BindingError::Unfinished(bdf));
-        }
+        refuse_interrupted(host, bdf)?;
         if let Some(change) = change_to_bind(host, device, remembered, options)? {
             changes.push(change);
         }

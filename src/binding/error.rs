@@ -81,7 +81,7 @@ pub enum BindingError {
     },
     /// An earlier command on this device did not end.
     #[error(
-        "an earlier command on {0} was interrupted: 'iommu-tool unbind {0}' puts the device back as it was"
+        "an earlier command on {0} was interrupted: 'iommu-tool recover {0}' puts the device back as it was"
     )]
     Unfinished(Bdf),
     /// Another command works on the same group.
@@ -259,7 +259,7 @@ pub enum BindingError {
     },
     /// The kernel waits until the holders of the device let go.
     #[error(
-        "the kernel takes the device back as soon as its holder lets go: {}; then 'iommu-tool unbind {bdf}' does the rest",
+        "the kernel takes the device back as soon as its holder lets go: {}; then 'iommu-tool recover {bdf}' does the rest",
         if holders.is_empty() { "no process with the device open was found, look for one in other containers".to_owned() } else { list(holders) }
     )]
     Waiting {
@@ -327,7 +327,7 @@ impl fmt::Display for Undo {
         for (bdf, reason) in &self.left {
             write!(
                 f,
-                "; {bdf} could not be put back ({reason}), 'iommu-tool unbind {bdf}' tries it again"
+                "; {bdf} could not be put back ({reason}), 'iommu-tool recover {bdf}' tries it again"
             )?;
         }
         Ok(())

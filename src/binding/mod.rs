@@ -16,6 +16,7 @@ mod nvme;
 mod options;
 mod plan;
 mod process;
+mod recover;
 mod refusal;
 mod resolve;
 mod signals;
@@ -33,11 +34,14 @@ pub use nvme::{NvmeAction, NvmeCommand, NvmeResource};
 pub use options::BindOptions;
 pub use plan::{DriverState, Goal, Step, shell_word};
 pub use process::Process;
+pub use recover::{
+    Interrupted, Recovered, Recovery, interrupted, is_interrupted, plan_recover, recover,
+};
 pub use refusal::Refusal;
-pub use resolve::{resolve, resolve_all, resolve_one};
+pub use resolve::{resolve, resolve_all, resolve_one, with_groups};
 pub use sriov::{
     FunctionsWanted, TemporaryFunctions, VirtualFunctions, functions, new_token, node_to_open,
-    plan_functions, restore_functions, set_functions, token_for, unfinished_functions,
+    plan_functions, set_functions, token_for,
 };
 pub use transaction::Outcome;
 pub use unbind::{plan_unbind, restore, unbind};

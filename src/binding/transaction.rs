@@ -66,56 +66,71 @@ impl Change {
 }
 
 /// Makes the changes in order. If one fails, or `signal` tells of a signal, those made are undone in reverse order.
+///
+/// All are noted as begun before the first is made, and as done after the last: a crash in between leaves all of them to be put back.
 pub(super) fn apply(
     core: &dyn DriverCore,
     journal: &Journal,
     changes: &[Change],
     signal: &dyn Fn() -> Option<Signal>,
 ) -> Result<(), BindingError> {
-    for (place, change) in changes.iter().enumerate() {
-        if let Err(cause) = make(core, journal, change, signal) {
+    let together: Vec<Bdf> = changes.iter().map(|change| change.bdf).collect();
+    let done = |cause: Result<(), BindingError>, change: &Change| {
+        cause.map_err(|cause| {
             // A write that sleeps holds the device's lock: its state cannot even be read.
-            let undoable = if matches!(
+            let sleeps = matches!(
                 cause,
                 BindingError::Step {
                     cause: StepError::Sleeping,
                     ..
                 }
-            ) {
-                &changes[..place]
-            } else {
-                &changes[..=place]
-            };
-            return Err(BindingError::NotDone {
+            );
+            let undoable = changes
+                .iter()
+                .filter(|other| !sleeps || other.bdf != change.bdf);
+            BindingError::NotDone {
                 bdf: change.bdf,
                 cause: Box::new(cause),
                 undo: undo(core, journal, undoable),
-            });
-        }
+            }
+        })
+    };
+    for change in changes {
+        let entry = change.entry_during.together_with(&together);
+        done(journal.set(change.bdf, Some(&entry)), change)?;
+    }
+    for change in changes {
+        done(make(core, change, signal), change)?;
+    }
+    for change in changes {
+        let entry = change.entry_after.as_ref();
+        let entry = entry.map(|entry| entry.together_with(&together));
+        done(journal.set(change.bdf, entry.as_ref()), change)?;
     }
     Ok(())
 }
 
 fn make(
     core: &dyn DriverCore,
-    journal: &Journal,
     change: &Change,
     signal: &dyn Fn() -> Option<Signal>,
 ) -> Result<(), BindingError> {
-    journal.set(change.bdf, Some(&change.entry_during))?;
     for step in change.steps(core) {
         if let Some(signal) = signal() {
             return Err(BindingError::Interrupted(signal));
         }
         perform(core, &step)?;
     }
-    verify(core, change.bdf, &change.goal)?;
-    journal.set(change.bdf, change.entry_after.as_ref())
+    verify(core, change.bdf, &change.goal)
 }
 
-fn undo(core: &dyn DriverCore, journal: &Journal, changes: &[Change]) -> Undo {
+fn undo<'c>(
+    core: &dyn DriverCore,
+    journal: &Journal,
+    changes: impl DoubleEndedIterator<Item = &'c Change>,
+) -> Undo {
     let mut undo = Undo::default();
-    for change in changes.iter().rev() {
+    for change in changes.rev() {
         match put_back(core, journal, change) {
             Ok(()) => undo.back.push((change.bdf, change.now.driver.clone())),
             Err(error) => undo.left.push((change.bdf, error.to_string())),
@@ -469,7 +484,7 @@ mod tests {
             let error = apply(&model, &journal, &[to_vfio(bdf(0))], &|| None).unwrap_err();
             let left = model.state(bdf(0));
             assert_eq!(
-                error.to_string().contains("iommu-tool unbind"),
+                error.to_string().contains("iommu-tool recover"),
                 left != native(),
                 "{error}"
             );

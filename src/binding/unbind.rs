@@ -1,6 +1,6 @@
 //! Devices back to the drivers they had.
 
-use super::bind::{OnSignal, change, outcome, remembered};
+use super::bind::{OnSignal, change, outcome, refuse_interrupted, remembered};
 use super::nodes::NodeChange;
 use super::transaction::Change;
 use super::{
@@ -71,34 +71,45 @@ fn changes_to_unbind(
         if remembered.is_none() && !on_vfio {
             continue;
         }
-        // First who holds it: while an unbind waits for them, asking for driver_override would wait too. The device's own node
-        // is gone from sysfs then, so it was noted.
-        let mut nodes = host.vfio_nodes(device);
-        nodes.extend(remembered.iter().flat_map(|entry| entry.nodes.clone()));
-        let holders = host.holders(&nodes);
-        if !holders.is_empty() {
-            return Err(BindingError::Held { bdf, holders });
-        }
-        let now = Kernel(host).state(bdf);
-        let entry = remembered.clone().unwrap_or_else(|| {
-            let driver = device.driver.as_deref().unwrap_or_default();
-            Entry::new(host, device, None, driver)
-        });
-        changes.push(Change {
-            bdf,
-            group: device.group,
-            goal: goal(&now, remembered.as_ref()),
-            nodes: match &entry.given {
-                Some(owner) => NodeChange::TakeBack(*owner, entry.nodes_before.clone()),
-                None => NodeChange::None,
-            },
-            entry_during: entry.unbinding(nodes),
-            now,
-            entry_before: remembered,
-            entry_after: None,
-        });
+        refuse_interrupted(host, bdf)?;
+        changes.push(change_back(host, device, remembered)?);
     }
     Ok(changes)
+}
+
+/// The change of a device back to what is remembered of it, unless someone has it open.
+pub(super) fn change_back(
+    host: &Host,
+    device: &PciDevice,
+    remembered: Option<Entry>,
+) -> Result<Change, BindingError> {
+    let bdf = device.bdf;
+    // First who holds it: while an unbind waits for them, asking for driver_override would wait too. The device's own node
+    // is gone from sysfs then, so it was noted.
+    let mut nodes = host.vfio_nodes(device);
+    nodes.extend(remembered.iter().flat_map(|entry| entry.nodes.clone()));
+    let holders = host.holders(&nodes);
+    if !holders.is_empty() {
+        return Err(BindingError::Held { bdf, holders });
+    }
+    let now = Kernel(host).state(bdf);
+    let entry = remembered.clone().unwrap_or_else(|| {
+        let driver = device.driver.as_deref().unwrap_or_default();
+        Entry::new(host, device, None, driver)
+    });
+    Ok(Change {
+        bdf,
+        group: device.group,
+        goal: goal(&now, remembered.as_ref()),
+        nodes: match &entry.given {
+            Some(owner) => NodeChange::TakeBack(*owner, entry.nodes_before.clone()),
+            None => NodeChange::None,
+        },
+        entry_during: entry.unbinding(nodes),
+        now,
+        entry_before: remembered,
+        entry_after: None,
+    })
 }
 
 fn goal(now: &DriverState, remembered: Option<&Entry>) -> Goal {
@@ -123,7 +134,7 @@ fn goal(now: &DriverState, remembered: Option<&Entry>) -> Goal {
 }
 
 /// A sleeping write is explained by who holds the device.
-fn explain_sleep(host: &Host, error: BindingError) -> BindingError {
+pub(super) fn explain_sleep(host: &Host, error: BindingError) -> BindingError {
     match error {
         BindingError::NotDone { bdf, cause, undo }
             if matches!(

@@ -31,6 +31,10 @@ pub struct BindArgs {
 /// How devices are bound, for every command that binds.
 #[derive(Debug, Clone, Args)]
 pub struct BindFlags {
+    /// Take along what else of the devices' IOMMU groups has to move: all of it or none
+    #[arg(long)]
+    pub group: bool,
+
     /// The VFIO driver: auto is the variant of vfio-pci that this kernel has for the device (modules.alias), else vfio-pci
     /// [default: vfio-pci, or the VFIO driver that the device is on already]
     #[arg(long, value_name = "auto|NAME")]
@@ -54,6 +58,23 @@ pub struct BindFlags {
 pub struct UnbindArgs {
     /// The devices to give back
     #[arg(value_name = "DEVICE", required = true)]
+    pub devices: Vec<DeviceName>,
+
+    /// Print each write to sysfs as a shell command, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `recover`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A command that is killed (SIGKILL), or a host that runs out of power in the middle, leaves devices half bound. Nothing is put back \
+                  behind your back: bind, unbind, run and vfs refuse such a device and name this command. Who still has a device open \
+                  keeps it: that one is left as it is, and named (exit status 3). A restart of the host leaves nothing to recover."
+)]
+pub struct RecoverArgs {
+    /// Only these devices
+    #[arg(value_name = "DEVICE")]
     pub devices: Vec<DeviceName>,
 
     /// Print each write to sysfs as a shell command, and change nothing

@@ -3,8 +3,9 @@
 use super::Context;
 use crate::binding::{self, BindOptions, BindingError, Owner};
 use crate::cli::{BindArgs, BindFlags};
+use crate::host::{Host, HostError, PciDevice};
 use crate::report::{BindingReport, PlanReport};
-use crate::types::ExitClass;
+use crate::types::{DeviceName, ExitClass};
 
 /// Binds the devices, or prints how.
 ///
@@ -12,7 +13,7 @@ use crate::types::ExitClass;
 /// A name means no device, or the devices cannot be bound.
 pub fn run(args: &BindArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let host = &context.host;
-    let devices = binding::resolve_all(host, &args.devices)?;
+    let devices = devices(host, &args.devices, &args.how)?;
     let options = options(&args.how)?;
     if args.dry_run {
         let steps = binding::plan_bind(host, &devices, &options)?;
@@ -35,6 +36,23 @@ pub fn run(args: &BindArgs, context: &Context) -> anyhow::Result<ExitClass> {
         context.output.emit(&report)?;
     }
     Ok(ExitClass::Done)
+}
+
+/// The devices to bind.
+///
+/// # Errors
+/// A name means no device, or several.
+pub fn devices(
+    host: &Host,
+    names: &[DeviceName],
+    flags: &BindFlags,
+) -> Result<Vec<PciDevice>, HostError> {
+    let named = binding::resolve_all(host, names)?;
+    if flags.group {
+        binding::with_groups(host, named)
+    } else {
+        Ok(named)
+    }
 }
 
 /// How to bind, from the flags that every command takes which binds.

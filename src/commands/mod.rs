@@ -19,6 +19,7 @@ mod map;
 mod maps;
 mod nearby;
 mod pages;
+mod recover;
 mod run;
 mod show;
 mod target;
@@ -59,8 +60,9 @@ pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitStatus> {
         Command::Capture(args) => capture::run(args, context),
         Command::Bind(args) => bind::run(args, context),
         Command::Unbind(args) => unbind::run(args, context),
-        Command::Run(args) => return Ok(run::run(args, context)?),
         Command::Vfs(args) => vfs::run(args, context),
+        Command::Recover(args) => recover::run(args, context),
+        Command::Run(args) => return Ok(run::run(args, context)?),
         Command::Hold(args) => hold::run(args, context),
         Command::Map(args) => map::run(args, context),
         Command::Unmap(args) => unmap::run(args, context),

@@ -167,7 +167,7 @@ impl Report for BindingReport {
             for blocker in &device.blockers {
                 writeln!(
                     out,
-                    "  {}: the group cannot be opened while {} is on {}; bind it too",
+                    "  {}: the group cannot be opened while {} is on {}; bind it too, or all with --group",
                     style.caution("not viable"),
                     blocker.device,
                     blocker.driver

@@ -42,7 +42,7 @@ pub enum RunError {
     },
     /// Not all devices were given back.
     #[error(
-        "'{program}' {ended}, and not all devices are back on their drivers: once the cause is gone, 'iommu-tool unbind {}' gives them back",
+        "'{program}' {ended}, and not all devices are back on their drivers: once the cause is gone, 'iommu-tool recover {}' gives them back",
         list(left)
     )]
     NotRestored {

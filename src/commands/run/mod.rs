@@ -72,7 +72,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<ExitStatus, RunError> {
 }
 
 fn prepare(args: &RunArgs, host: &Host) -> anyhow::Result<(Vec<PciDevice>, BindOptions)> {
-    let devices = binding::resolve_all(host, &args.devices)?;
+    let devices = super::bind::devices(host, &args.devices, &args.how)?;
     let options = BindOptions {
         run: Some(Process::own(host)),
         ..super::bind::options(&args.how)?
@@ -96,7 +96,7 @@ fn warn_of_blockers(host: &Host, outcomes: &[Outcome]) {
         let group = outcome.group.and_then(|group| host.group(group).ok());
         for blocker in group.iter().flat_map(|group| group.blockers()) {
             log::warn!(
-                "the group of {} cannot be opened while {} is on {}: name it too",
+                "the group of {} cannot be opened while {} is on {}: --group takes it along",
                 outcome.bdf,
                 blocker.device,
                 blocker.driver
