@@ -90,17 +90,17 @@ cat /tmp/said
 [ $status -eq 125 ]
 grep -q 'waiting 10 seconds' /tmp/said
 grep -q "held by iommu-tool (process [0-9]*" /tmp/said
-grep -q "'iommu-tool unbind 0000:00:03.0' gives them back" /tmp/said
+grep -q "'iommu-tool recover 0000:00:03.0' gives them back" /tmp/said
 [ "$(state)" = "$before" ]
 iommu-tool unmap 00:03.0 --all
-iommu-tool unbind 00:03.0
+iommu-tool recover 00:03.0
 as_before 'a process left behind'
 # One that ends in time is waited for. No holder: cat has the node open.
 ends 0 iommu-tool run 00:03.0 -- sh -c 'sleep 2 <>$(echo $IOMMU_TOOL_GROUP_NODES) & :'
 grep -q 'waiting 10 seconds' /tmp/said
 
 echo "run is killed: its command gets SIGTERM, and the driver comes back on demand:"
-iommu-tool run nvme0 -- sh -c 'trap "echo ended >/tmp/ended; exit" TERM; touch /tmp/started; while :; do usleep 10000; done' &
+iommu-tool run --owner user nvme0 00:03.0 -- sh -c 'trap "echo ended >/tmp/ended; exit" TERM; touch /tmp/started; while :; do usleep 10000; done' &
 run=$!
 until [ -e /tmp/started ]; do usleep 10000; done
 status=0
@@ -113,8 +113,8 @@ on_vfio
 status=0
 iommu-tool bind nvme0 2>/tmp/said || status=$?
 cat /tmp/said
-[ $status -eq 3 ] && grep -q interrupted /tmp/said
-iommu-tool unbind nvme0
+[ $status -eq 3 ] && grep -q "interrupted: 'iommu-tool recover 0000:01:00.0'" /tmp/said
+iommu-tool recover
 as_before 'a killed run'
 
 echo "What was on VFIO before stays there:"
@@ -126,3 +126,4 @@ iommu-tool run nvme0 -- true
 on_vfio
 iommu-tool unbind nvme0
 as_before 'all of it'
+[ ! -e /sys/bus/pci/devices/0000:00:03.0/driver ]
