@@ -207,12 +207,20 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__bind)
-            opts="-v -q -h --dry-run --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --driver --allow --dry-run --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --driver)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow)
+                    COMPREPLY=($(compgen -W "mounted swap md dm claimed open address route bond bridge vlan macvlan stacked packet session namespace display vfs" -- "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0

@@ -5,8 +5,8 @@ use nix::sys::signal::Signal;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{DriverState, Goal, Step, StepError};
 use super::refusal::in_use;
+use super::{DriverState, Goal, Step, StepError};
 use crate::host::{Holder, HostError, Use};
 use crate::types::{Bdf, ExitClass};
 

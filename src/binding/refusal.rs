@@ -36,7 +36,9 @@ impl BindingError {
             }]
         };
         match self {
-            Self::InUse { bdf, uses } => uses.iter().map(|one| Refusal::of_use(*bdf, one)).collect(),
+            Self::InUse { bdf, uses } => {
+                uses.iter().map(|one| Refusal::of_use(*bdf, one)).collect()
+            }
             Self::Held { bdf, holders } | Self::Waiting { bdf, holders } => holders
                 .iter()
                 .map(|holder| Refusal {
@@ -85,9 +87,9 @@ pub(super) fn in_use(uses: &[Use]) -> String {
     let names: Vec<&str> = reasons.iter().map(|reason| reason.name()).collect();
     text += &match reasons.iter().find(|reason| !reason.may_be_allowed()) {
         None => format!("\nto take it all the same, add --allow {}", names.join(",")),
-        Some(held) => format!(
-            "\nno --allow lifts '{held}': the kernel would wait until the process lets go"
-        ),
+        Some(held) => {
+            format!("\nno --allow lifts '{held}': the kernel would wait until the process lets go")
+        }
     };
     text
 }

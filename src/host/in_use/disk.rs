@@ -71,9 +71,16 @@ impl Mount {
 
 /// Blanks, tabs, newlines and backslashes are octal in these files (`mangle_path` of fs/seq_file.c).
 fn unescape(text: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(text.to_owned(), |text, (code, plain)| text.replace(code, plain))
+    [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ]
+    .iter()
+    .fold(text.to_owned(), |text, (code, plain)| {
+        text.replace(code, plain)
+    })
 }
 
 impl Usage<'_> {
@@ -152,7 +159,10 @@ impl Usage<'_> {
         if let Some(name) = self.mapping(above) {
             return Use::new(
                 UseReason::Dm,
-                format!("{} is under the device-mapper device {name} ({above})", layer.words),
+                format!(
+                    "{} is under the device-mapper device {name} ({above})",
+                    layer.words
+                ),
                 format!("dmsetup remove {name}"),
             );
         }
@@ -181,19 +191,22 @@ impl Usage<'_> {
     fn paths(&self, name: &str) -> Vec<String> {
         let mapping = self.mapping(name);
         let mapping = mapping.map(|mapping| format!("/dev/mapper/{mapping}"));
-        mapping.into_iter().chain([format!("/dev/{name}")]).collect()
+        mapping
+            .into_iter()
+            .chain([format!("/dev/{name}")])
+            .collect()
     }
 
     fn mounted(&self, layer: &Layer) -> Option<Use> {
-        let number = self.host.attribute(Path::new(BLOCK).join(&layer.name).join("dev"));
+        let number = self
+            .host
+            .attribute(Path::new(BLOCK).join(&layer.name).join("dev"));
         let paths = self.paths(&layer.name);
         let mut points: Vec<String> = self
             .volumes()
             .mounts
             .iter()
-            .filter(|mount| {
-                number.as_ref() == Some(&mount.number) || paths.contains(&mount.source)
-            })
+            .filter(|mount| number.as_ref() == Some(&mount.number) || paths.contains(&mount.source))
             .map(|mount| mount.point.clone())
             .collect();
         points.sort_unstable();
@@ -211,7 +224,11 @@ impl Usage<'_> {
 
     fn swap(&self, layer: &Layer) -> Option<Use> {
         let paths = self.paths(&layer.name);
-        let node = self.volumes().swaps.iter().find(|node| paths.contains(node))?;
+        let node = self
+            .volumes()
+            .swaps
+            .iter()
+            .find(|node| paths.contains(node))?;
         Some(Use::new(
             UseReason::Swap,
             format!("{} is swap space", layer.words),

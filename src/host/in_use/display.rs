@@ -46,7 +46,11 @@ impl Usage<'_> {
             Some((console, screen))
         });
         let (console, screen) = console?;
-        let boot = if boot_vga { "the boot display" } else { "a display" };
+        let boot = if boot_vga {
+            "the boot display"
+        } else {
+            "a display"
+        };
         Some(Use::new(
             UseReason::Display,
             format!("it is {boot}: the console is on it ({screen})"),
@@ -84,7 +88,10 @@ impl Usage<'_> {
                 connectors.retain(|name| {
                     let is_connector = name.strip_prefix(&card).is_some_and(|s| s.starts_with('-'));
                     is_connector
-                        && self.host.attribute(folder.join(name).join("enabled")).as_deref()
+                        && self
+                            .host
+                            .attribute(folder.join(name).join("enabled"))
+                            .as_deref()
                             == Some("enabled")
                 });
                 connectors

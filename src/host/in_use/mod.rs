@@ -147,7 +147,8 @@ impl Usage<'_> {
     fn functions(&self, device: &PciDevice) -> Vec<Use> {
         let functions: Vec<Bdf> = (0..)
             .map_while(|number| {
-                self.host.link_name(device.sysfs().join(format!("virtfn{number}")))
+                self.host
+                    .link_name(device.sysfs().join(format!("virtfn{number}")))
             })
             .filter_map(|name| name.parse().ok())
             .collect();
@@ -156,7 +157,9 @@ impl Usage<'_> {
         };
         let evidence = match functions.len() {
             1 => format!("its virtual function {first} goes away with its driver"),
-            count => format!("its {count} virtual functions, from {first} on, go away with its driver"),
+            count => {
+                format!("its {count} virtual functions, from {first} on, go away with its driver")
+            }
         };
         let remedy = format!("iommu-tool vfs {} 0", device.bdf);
         let mut found = vec![Use::new(UseReason::Vfs, evidence, remedy)];
@@ -190,7 +193,9 @@ impl Usage<'_> {
         holders
             .iter()
             .filter_map(|holder| {
-                let (bdf, _) = nodes.iter().find(|(_, nodes)| nodes.contains(&holder.node))?;
+                let (bdf, _) = nodes
+                    .iter()
+                    .find(|(_, nodes)| nodes.contains(&holder.node))?;
                 Some(Use::new(
                     UseReason::Held,
                     format!(

@@ -164,13 +164,19 @@ impl Usage<'_> {
         let words: Vec<String> = words.into_iter().map(|(_, words)| words).collect();
         Some(Use::new(
             UseReason::Session,
-            format!("TCP sessions go by {}: {}", interfaces.join(", "), some(&words)),
+            format!(
+                "TCP sessions go by {}: {}",
+                interfaces.join(", "),
+                some(&words)
+            ),
             "end them, and reach the host another way",
         ))
     }
 
     fn packet_sockets(&self, layer: &Layer) -> Option<Use> {
-        let index = self.host.parsed(Path::new(NET).join(&layer.name).join("ifindex"))?;
+        let index = self
+            .host
+            .parsed(Path::new(NET).join(&layer.name).join("ifindex"))?;
         let links = self.sockets().packet_sockets_on(index);
         if links.is_empty() {
             return None;
@@ -196,9 +202,14 @@ impl Usage<'_> {
         let folder = device.sysfs();
         let mut below = self.host.names(&folder);
         below.retain(|name| name.starts_with("virtio"));
-        let mut places = below.into_iter().map(|name| folder.join(name)).chain([folder.clone()]);
+        let mut places = below
+            .into_iter()
+            .map(|name| folder.join(name))
+            .chain([folder.clone()]);
         let is_elsewhere = places.any(|place| {
-            self.host.entries(place.join("net")).is_ok_and(|names| names.is_empty())
+            self.host
+                .entries(place.join("net"))
+                .is_ok_and(|names| names.is_empty())
         });
         is_elsewhere.then(|| {
             Use::new(
@@ -229,13 +240,17 @@ impl Host {
         let number = |name: &str, file| self.parsed::<u32>(Path::new(NET).join(name).join(file));
         let master = self.link_name(Path::new(NET).join(below).join("master"));
         let sends_by = number(above, "iflink");
-        sends_by.is_some() && sends_by == number(below, "ifindex") && master.as_deref() != Some(above)
+        sends_by.is_some()
+            && sends_by == number(below, "ifindex")
+            && master.as_deref() != Some(above)
     }
 
     /// What kind of virtual interface one is, as its driver says (`DEVTYPE`); most real ones say nothing.
     fn interface_kind(&self, interface: &str) -> Option<String> {
         let text = self.attribute(Path::new(NET).join(interface).join("uevent"))?;
-        let kind = text.lines().find_map(|line| line.strip_prefix("DEVTYPE="))?;
+        let kind = text
+            .lines()
+            .find_map(|line| line.strip_prefix("DEVTYPE="))?;
         Some(kind.to_owned())
     }
 }

@@ -125,12 +125,13 @@ impl Routes {
     pub(super) fn routes_by(&self, interface: &str) -> Vec<&Route> {
         let is_own_network = |prefix: &Prefix| match (prefix.address, &self.local) {
             (IpAddr::V4(_), None) => true,
-            (IpAddr::V4(_), Some(local)) => local
+            (IpAddr::V4(_), Some(local)) => {
+                local.iter().any(|own| prefix.contains(IpAddr::V4(*own)))
+            }
+            (IpAddr::V6(_), _) => self
+                .addresses
                 .iter()
-                .any(|own| prefix.contains(IpAddr::V4(*own))),
-            (IpAddr::V6(_), _) => self.addresses.iter().any(|(name, own, _)| {
-                name == interface && prefix.contains(IpAddr::V6(*own))
-            }),
+                .any(|(name, own, _)| name == interface && prefix.contains(IpAddr::V6(*own))),
         };
         self.routes
             .iter()
@@ -213,9 +214,8 @@ fn parse_address(line: &str) -> Option<(String, Ipv6Addr, u8)> {
     let address = Ipv6Addr::from(u128::from_str_radix(digits, 16).ok()?);
     let length = u8::from_str_radix(fields.get(2)?, 16).ok()?;
     let interface = (*fields.get(5)?).to_owned();
-    (*fields.get(3)? != LINK_LOCAL && !address.is_loopback()).then_some((
-        interface, address, length,
-    ))
+    (*fields.get(3)? != LINK_LOCAL && !address.is_loopback())
+        .then_some((interface, address, length))
 }
 
 /// The addresses in /proc/net/fib_trie: a line `|-- 10.0.2.15` and below it `/32 host LOCAL` (`fib_trie_seq_show` of

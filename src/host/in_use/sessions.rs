@@ -146,8 +146,5 @@ fn endpoint(text: &str) -> Option<(IpAddr, u16)> {
 /// that is bound to no interface has 0, and hears all.
 fn parse_packet(line: &str) -> Option<(u32, u64)> {
     let fields: Vec<&str> = line.split_whitespace().collect();
-    Some((
-        fields.get(4)?.parse().ok()?,
-        fields.get(8)?.parse().ok()?,
-    ))
+    Some((fields.get(4)?.parse().ok()?, fields.get(8)?.parse().ok()?))
 }

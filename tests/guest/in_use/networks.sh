@@ -116,13 +116,27 @@ iommu-tool map "$function" --size 4K --iova 0x100000 >/dev/null
 refused $nic 'held vfs' '' "virtual function $function: iommu-tool (process" "no --allow lifts 'held'"
 refused $nic held vfs "virtual function $function"
 echo 'PASS: a virtual function that is held'
-for command in test bench "map --size 4K --backend type1" "map --size 4K --backend iommufd --name other"; do
-    status=0
-    # The words of a command are to be split.
-    # shellcheck disable=SC2086
-    iommu-tool $command "$function" >/tmp/json 2>/tmp/said || status=$?
-    echo "$command: $status"; cat /tmp/said /tmp/json
-done
 iommu-tool unmap "$function" --all
 until iommu-tool unbind "$function" 2>/dev/null; do sleep 0.1; done
 case_of 'virtual functions' $nic vfs 'its 2 virtual functions' "iommu-tool vfs $nic 0"
+
+# A device that another program holds is not touched.
+edu=0000:00:03.0
+iommu-tool bind $edu
+group=/dev/vfio/$(basename "$(readlink /sys/bus/pci/devices/$edu/iommu_group)")
+sleep 600 <>"$group" &
+holder=$!
+until [ "$(readlink /proc/$holder/fd/0)" = "$group" ]; do sleep 0.1; done
+for command in test bench 'map --size 4K' unbind; do
+    status=0
+    # The words of a command are to be split.
+    # shellcheck disable=SC2086
+    iommu-tool $command $edu >/tmp/json 2>/tmp/said || status=$?
+    cat /tmp/said
+    [ $status -eq 3 ] || failed "$command exits with $status, not 3"
+    grep -q sleep /tmp/said && grep -q "process $holder" /tmp/said || failed "$command does not name the holder"
+done
+kill $holder
+wait $holder || true
+iommu-tool unbind $edu
+echo 'PASS: a device that another program holds'
