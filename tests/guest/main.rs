@@ -5,6 +5,7 @@
 
 mod binding;
 mod holding;
+mod in_use;
 mod looking;
 mod measuring;
 mod observing;
@@ -40,6 +41,7 @@ fn main() {
         binding::trials(),
         refusals::trials(),
         safety::trials(),
+        in_use::trials(),
         measuring::trials(),
         holding::trials(),
         observing::trials(),

@@ -95,6 +95,8 @@ impl Usage<'_> {
                 format!("{words} is part of an Open vSwitch bridge"),
                 format!("ovs-vsctl del-port {below}"),
             ),
+            // These say nothing of their kind (but ipvlan), only which interface they send by.
+            None if self.host.sends_by(above, below) => carries(UseReason::Macvlan, "macvlan"),
             _ => Use::new(
                 UseReason::Stacked,
                 format!("{words} carries the interface {above}"),
@@ -231,6 +233,16 @@ impl Host {
             .into_iter()
             .filter_map(|entry| Some(entry.strip_prefix("upper_")?.to_owned()))
             .collect()
+    }
+
+    /// Whether an interface sends by another one, which is not its port.
+    fn sends_by(&self, above: &str, below: &str) -> bool {
+        let number = |name: &str, file| self.parsed::<u32>(Path::new(NET).join(name).join(file));
+        let master = self.link_name(Path::new(NET).join(below).join("master"));
+        let sends_by = number(above, "iflink");
+        sends_by.is_some()
+            && sends_by == number(below, "ifindex")
+            && master.as_deref() != Some(above)
     }
 
     /// What kind of virtual interface one is, as its driver says (`DEVTYPE`); most real ones say nothing.

@@ -50,7 +50,8 @@ impl Sockets {
             }
         }
         for session in &mut sessions {
-            session.came_in = listening.contains(&session.local.1);
+            let port = session.local.1;
+            session.came_in = listening.contains(&port) || LOGIN_PORTS.contains(&port);
         }
         let packet = host.text("/proc/net/packet", SOCKETS_LIMIT);
         Self {
