@@ -97,7 +97,7 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand capture" -s v -l v
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand capture" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand capture" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bind" -l driver -d 'The VFIO driver: auto is the variant of vfio-pci that this kernel has for the device (modules.alias), else vfio-pci [default: vfio-pci, or the VFIO driver that the device is on already]' -r
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bind" -l owner -d 'Give the devices\' nodes in /dev/vfio to this user, by name or number, until they are given back; with :GROUP to a group too' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bind" -l owner -d 'Give the devices\' nodes in /dev/vfio to this user, by name or number, until they are given back; with :GROUP to a group too' -r -f -a "(__fish_complete_users)"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bind" -l allow -d 'Take a device that is in use for this reason all the same; a refusal names its reasons. May be given several times' -r -f -a "mounted\t'A file system on the disk, or on an array or mapping that uses it, is mounted'
 swap\t'The disk, or an array or mapping that uses it, is swap space'
 md\t'The disk is part of a RAID array (md)'
@@ -155,7 +155,7 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand recover" -s v -l v
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand recover" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand recover" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand run" -l driver -d 'The VFIO driver: auto is the variant of vfio-pci that this kernel has for the device (modules.alias), else vfio-pci [default: vfio-pci, or the VFIO driver that the device is on already]' -r
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand run" -l owner -d 'Give the devices\' nodes in /dev/vfio to this user, by name or number, until they are given back; with :GROUP to a group too' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand run" -l owner -d 'Give the devices\' nodes in /dev/vfio to this user, by name or number, until they are given back; with :GROUP to a group too' -r -f -a "(__fish_complete_users)"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand run" -l allow -d 'Take a device that is in use for this reason all the same; a refusal names its reasons. May be given several times' -r -f -a "mounted\t'A file system on the disk, or on an array or mapping that uses it, is mounted'
 swap\t'The disk, or an array or mapping that uses it, is swap space'
 md\t'The disk is part of a RAID array (md)'

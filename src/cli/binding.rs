@@ -42,7 +42,7 @@ pub struct BindFlags {
 
     /// Give the devices' nodes in /dev/vfio to this user, by name or number, until they are given back; with :GROUP to a
     /// group too
-    #[arg(long, value_name = "USER[:GROUP]")]
+    #[arg(long, value_name = "USER[:GROUP]", value_hint = ValueHint::Username)]
     pub owner: Option<OwnerName>,
 
     /// Take a device that is in use for this reason all the same; a refusal names its reasons. May be given several times
