@@ -5,14 +5,16 @@ use std::path::PathBuf;
 
 mod binding;
 mod mapping;
+mod validation;
 
 pub use binding::{BindArgs, BindFlags, UnbindArgs};
 pub use mapping::{
     Direction, DmaArgs, DumpArgs, FillArgs, HoldArgs, MapArgs, MapPages, MapProtection, MapsArgs,
     UnmapArgs,
 };
+pub use validation::VfsArgs;
 
-use crate::types::{BackendChoice, DeviceName, Iova, Size};
+use crate::types::{BackendChoice, DeviceName, Iova, Size, UserOfDevices};
 
 /// Bind PCI devices to VFIO, map memory through the IOMMU, prove by DMA what a device reaches, and measure what mapping costs.
 #[derive(Debug, Parser)]
@@ -99,6 +101,8 @@ pub enum Command {
     Bind(BindArgs),
     /// Give a device back to the driver it had before bind
     Unbind(UnbindArgs),
+    /// Make or remove the virtual functions of a device with SR-IOV
+    Vfs(VfsArgs),
     /// Own an address space and the devices in it, in the foreground, for a service manager
     Hold(HoldArgs),
     /// Map memory for a device, and keep it mapped
@@ -151,6 +155,10 @@ pub struct ShowArgs {
     /// Do not open the device
     #[arg(long)]
     pub no_open: bool,
+
+    /// Print only what another program is given to take the device, which must be bound: arguments, or XML
+    #[arg(long = "for", value_name = "PROGRAM")]
+    pub to: Option<UserOfDevices>,
 }
 
 /// Arguments of `doctor`.
@@ -293,6 +301,7 @@ pub enum PagesChoice {
                   with CONFIG_INTEL_IOMMU_DEBUGFS show all of it for VT-d; others show less, and the output says what. \
                   With --map the device must be bound to vfio-pci (iommu-tool bind) and free: memory is mapped, shown from \
                   the IOMMU's and from the CPU's side, and unmapped; trace events tell of it on any kernel that has them. \
+                  Where 'iommu-tool map' holds memory at the address, its side is shown too, and whether both agree. \
                   Exit status 1: nothing is mapped there."
 )]
 pub struct WalkArgs {
@@ -353,7 +362,8 @@ pub struct FaultsArgs {
     #[arg(short, long)]
     pub follow: bool,
 
-    /// Say what is mapped next to each address now, where the kernel shows page tables (VT-d's, in debugfs)
+    /// Say what is mapped next to each address now by the page tables too, where the kernel shows them (VT-d's, in debugfs); what
+    /// 'iommu-tool map' holds is always told
     #[arg(long)]
     pub nearby: bool,
 

@@ -50,7 +50,9 @@ impl BindingError {
                 })
                 .collect(),
             Self::Bridge(bdf) => plain(Some(*bdf), "pci-bridge"),
-            Self::Unfinished(bdf) => plain(Some(*bdf), "unfinished"),
+            Self::Unfinished(bdf) | Self::UnfinishedFunctions(bdf) => {
+                plain(Some(*bdf), "unfinished")
+            }
             Self::Locked { .. } => plain(None, "locked"),
             Self::NotDone { cause, .. } => cause.refusals(),
             _ => Vec::new(),

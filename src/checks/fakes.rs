@@ -2,17 +2,20 @@
 //! a check is only believed after it was seen to fail.
 
 use nix::errno::Errno;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use super::{Equipment, Observer, Rig};
+use super::{Controls, Equipment, Observer, Other, Rig, Signs, Translations};
+use crate::device::DeviceError;
 use crate::engine::{DmaEngine, EngineError, EngineLimits, Loaded, Reading};
+use crate::host::{self, IommuKind, Leaf, Reason};
 use crate::iommu::{AddressSpace, DeviceFd, IommuError};
-use crate::types::{Backend, Iova, IovaRange, PageSizes, Protection, VfioNode};
+use crate::types::{Backend, Bdf, Iova, IovaRange, PageSizes, Protection, VfioNode};
 
 const PAGE: u64 = 4096;
 
@@ -56,6 +59,30 @@ pub(super) enum Fault {
     StaleWrites,
     /// A mapping over another one is let in.
     AcceptsOverlap,
+    /// Once an address leads to other memory, the device still reaches the old.
+    ServesOldPage,
+    /// A bit of addresses is not looked at.
+    IgnoresAddressBit,
+    /// A mapping reaches a page further than it should.
+    MapsOnePageTooMany,
+    /// What may only be read can be written.
+    IgnoresProtection,
+    /// What may only be read cannot be read.
+    ReadOnlyIsUnreadable,
+    /// Devices are all in one address space.
+    SharesSpaces,
+    /// The device does DMA whether it may or not.
+    IgnoresBusMaster,
+    /// The device reads whether it may or not.
+    ReadsWithoutBusMaster,
+    /// A reset brings old translations back.
+    ResetRestoresMappings,
+    /// The device does not come back from a reset.
+    ResetFails,
+    /// The IOMMU's tables have other pages than were mapped.
+    TranslatesToOtherPages,
+    /// The IOMMU's tables let the device write everything.
+    TablePermitsAll,
 }
 
 /// An address space of software: a table from IOVA to memory.
@@ -63,6 +90,12 @@ pub(super) struct FakeSpace {
     fault: Fault,
     live: Mutex<BTreeMap<u64, Mapped>>,
     stale: Mutex<BTreeMap<u64, Mapped>>,
+    may_start: AtomicBool,
+    was_reset: AtomicBool,
+    /// The address space of another device.
+    other: Option<Arc<FakeSpace>>,
+    /// The addresses of accesses that were blocked.
+    blocked: Mutex<Vec<u64>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -73,27 +106,57 @@ struct Mapped {
 }
 
 impl FakeSpace {
+    fn new(fault: Fault, other: Option<Arc<FakeSpace>>) -> Self {
+        Self {
+            fault,
+            live: Mutex::default(),
+            stale: Mutex::default(),
+            may_start: AtomicBool::new(true),
+            was_reset: AtomicBool::default(),
+            other,
+            blocked: Mutex::default(),
+        }
+    }
+
     /// The address in this process behind an IOVA; `None` if the access is blocked.
     fn translate(&self, iova: u64, writing: bool) -> Option<u64> {
-        let find = |table: &BTreeMap<u64, Mapped>| {
-            let (start, mapped) = table.range(..=iova).next_back()?;
-            let allowed = if writing {
-                mapped.protection.writable()
-            } else {
-                mapped.protection.readable()
-            };
-            (iova - start < mapped.size && allowed).then(|| mapped.memory + (iova - start))
+        let iova = match self.fault {
+            Fault::IgnoresAddressBit => iova & !(1 << 30),
+            _ => iova,
         };
-        match self.fault {
+        let live = self.find(&self.live, iova, writing);
+        let stale = || self.find(&self.stale, iova, writing);
+        let found = match self.fault {
             Fault::NotTranslated | Fault::NotTranslatedAndDropsUpperBits => Some(iova),
-            Fault::StaleReads if !writing => {
-                find(&self.live.lock().unwrap()).or_else(|| find(&self.stale.lock().unwrap()))
+            Fault::StaleReads if !writing => live.or_else(stale),
+            Fault::StaleWrites if writing => live.or_else(stale),
+            Fault::ServesOldPage if live.is_some() => stale().or(live),
+            Fault::ResetRestoresMappings if self.was_reset.load(Ordering::Relaxed) => {
+                live.or_else(stale)
             }
-            Fault::StaleWrites if writing => {
-                find(&self.live.lock().unwrap()).or_else(|| find(&self.stale.lock().unwrap()))
-            }
-            _ => find(&self.live.lock().unwrap()),
+            Fault::SharesSpaces => live.or_else(|| self.other.as_ref()?.translate(iova, writing)),
+            _ => live,
+        };
+        if found.is_none() {
+            self.blocked.lock().unwrap().push(iova);
         }
+        found
+    }
+
+    fn find(&self, table: &Mutex<BTreeMap<u64, Mapped>>, iova: u64, writing: bool) -> Option<u64> {
+        let table = table.lock().unwrap();
+        let (start, mapped) = table.range(..=iova).next_back()?;
+        let allowed = match (self.fault, writing) {
+            (Fault::IgnoresProtection, true) => true,
+            (Fault::ReadOnlyIsUnreadable, false) => mapped.protection.writable(),
+            (_, true) => mapped.protection.writable(),
+            (_, false) => mapped.protection.readable(),
+        };
+        let size = match self.fault {
+            Fault::MapsOnePageTooMany => mapped.size + PAGE,
+            _ => mapped.size,
+        };
+        (iova - start < size && allowed).then(|| mapped.memory + (iova - start))
     }
 
     /// The number of mappings.
@@ -199,8 +262,9 @@ impl FakeEngine {
                 .open("/proc/self/mem")
                 .unwrap(),
             buffer: match reading {
-                Reading::Kept => vec![0; PAGE as usize],
-                _ => (0..PAGE).map(|at| (1 + at % 251) as u8).collect(),
+                // A byte more than a page, for a device that writes too much.
+                Reading::Kept => vec![0; PAGE as usize + 1],
+                _ => (0..=PAGE).map(|at| (1 + at % 251) as u8).collect(),
             },
             has_loaded: false,
             written: Arc::default(),
@@ -218,6 +282,15 @@ impl FakeEngine {
 
     /// Where byte `index` of a transfer from `start` goes.
     fn target(&self, start: Iova, index: u64, writing: bool) -> Option<u64> {
+        let may_start = self.space.may_start.load(Ordering::Relaxed);
+        let starts_anyway = match self.fault() {
+            Fault::IgnoresBusMaster => true,
+            Fault::ReadsWithoutBusMaster => !writing,
+            _ => false,
+        };
+        if !may_start && !starts_anyway {
+            return None;
+        }
         let start = match self.fault() {
             _ if self.drops_upper_bits() => start.0 & ((1 << 28) - 1),
             Fault::AlignsAddresses => start.0 & !7,
@@ -315,17 +388,25 @@ impl DmaEngine for FakeEngine {
 
 /// A host of software: a virtual address is its own physical address.
 pub(super) struct FakeHost {
+    space: Arc<FakeSpace>,
     /// Why physical addresses are not told, if they are not.
     pub(super) hides_physical: Option<&'static str>,
-    /// What the kernel logs after each mark.
-    pub(super) log: RefCell<Vec<String>>,
+    /// Why the IOMMU's tables are not shown, if they are not.
+    pub(super) hides_tables: Option<&'static str>,
+    /// Whether the log tells of accesses that were blocked.
+    pub(super) logs_faults: bool,
+    /// Whether they are counted.
+    pub(super) counts_faults: bool,
 }
 
 impl FakeHost {
-    pub(super) fn new() -> Self {
+    fn new(space: &Arc<FakeSpace>) -> Self {
         Self {
+            space: Arc::clone(space),
             hides_physical: None,
-            log: RefCell::default(),
+            hides_tables: None,
+            logs_faults: false,
+            counts_faults: false,
         }
     }
 }
@@ -338,13 +419,73 @@ impl Observer for FakeHost {
         }
     }
 
-    fn mark_log(&self) -> Result<(), String> {
-        Ok(())
+    fn mark_faults(&self) {
+        self.space.blocked.lock().unwrap().clear();
     }
 
-    fn log_since_mark(&self) -> Result<Vec<String>, String> {
-        Ok(self.log.borrow().clone())
+    fn signs_since_mark(&self) -> Signs {
+        let blocked = self.space.blocked.lock().unwrap();
+        let mut pages: Vec<u64> = blocked.iter().map(|iova| iova & !(PAGE - 1)).collect();
+        pages.dedup();
+        let faults = pages
+            .iter()
+            .filter(|_| self.logs_faults)
+            .map(|page| host::Fault {
+                time: Duration::ZERO,
+                iommu: IommuKind::Vtd,
+                device: Some(bdf()),
+                requester: None,
+                access: None,
+                address: Some(Iova(*page)),
+                pasid: None,
+                reason: Reason {
+                    code: None,
+                    words: "blocked".into(),
+                },
+                sequence: 0,
+                line: format!("fault at {page:#x}"),
+            });
+        Signs {
+            faults: Ok(faults.collect()),
+            interrupts: if self.counts_faults {
+                pages.len() as u64
+            } else {
+                0
+            },
+            suppressed: 0,
+        }
     }
+
+    fn watch_mappings(&self) -> Result<(), String> {
+        self.hides_tables.map_or(Ok(()), |why| Err(why.to_owned()))
+    }
+
+    fn translations(&self, range: IovaRange) -> Result<Translations, String> {
+        let fault = self.space.fault;
+        let live = self.space.live.lock().unwrap();
+        let pages = live.iter().map(|(start, mapped)| Leaf {
+            iova: Iova(*start),
+            size: mapped.size,
+            physical: match fault {
+                Fault::TranslatesToOtherPages => mapped.memory + PAGE,
+                _ => mapped.memory,
+            },
+            readable: mapped.protection.readable(),
+            writable: mapped.protection.writable() || fault == Fault::TablePermitsAll,
+        });
+        Ok(Translations {
+            pages: pages
+                .filter(|page| page.range().is_some_and(|own| own.overlaps(range)))
+                .collect(),
+            source: "the table",
+            with_permissions: true,
+        })
+    }
+}
+
+/// The address of the device.
+fn bdf() -> Bdf {
+    "0000:00:03.0".parse().unwrap()
 }
 
 /// A complete set of stand-ins.
@@ -353,6 +494,8 @@ pub(super) struct Fakes {
     pub(super) host: FakeHost,
     pub(super) physical_top: Option<u64>,
     pub(super) has_engine: bool,
+    pub(super) has_other: bool,
+    pub(super) can_reset: bool,
     /// What the device does with what it reads.
     pub(super) reading: Reading,
     pub(super) stop_after: u64,
@@ -363,15 +506,15 @@ pub(super) struct Fakes {
 
 impl Fakes {
     pub(super) fn with(fault: Fault) -> Self {
+        let other = Arc::new(FakeSpace::new(Fault::None, None));
+        let space = Arc::new(FakeSpace::new(fault, Some(other)));
         Self {
-            space: Arc::new(FakeSpace {
-                fault,
-                live: Mutex::default(),
-                stale: Mutex::default(),
-            }),
-            host: FakeHost::new(),
+            host: FakeHost::new(&space),
+            space,
             physical_top: Some(PHYSICAL_TOP),
             has_engine: true,
+            has_other: true,
+            can_reset: true,
             reading: Reading::Kept,
             stop_after: u64::MAX,
             polls: std::cell::Cell::default(),
@@ -381,25 +524,62 @@ impl Fakes {
 
     /// Runs `use_it` on a rig of these stand-ins.
     pub(super) fn rig<T>(&self, use_it: impl FnOnce(&mut Rig<'_>) -> T) -> T {
-        let mut engine = FakeEngine::new(&self.space, self.reading);
-        engine.written = Arc::clone(&self.written);
         let stop = || {
             self.polls.set(self.polls.get() + 1);
             self.polls.get() > self.stop_after
         };
+        let other = self.space.other.clone().filter(|_| self.has_other);
         let mut rig = Rig::new(Equipment {
             space: Arc::clone(&self.space) as Arc<dyn AddressSpace>,
-            engine: self
-                .has_engine
-                .then(|| Box::new(engine) as Box<dyn DmaEngine>),
+            controls: self,
+            other: other.map(|space| Other {
+                bdf: "0000:00:04.0".parse().unwrap(),
+                space,
+            }),
             observer: &self.host,
             stop: &stop,
             physical_top: self.physical_top,
-            reserved: Vec::new(),
             lowest_iova: None,
             seed: 42,
         })
         .unwrap();
         use_it(&mut rig)
+    }
+}
+
+impl<'a> Controls<'a> for Fakes {
+    fn bdf(&self) -> Bdf {
+        bdf()
+    }
+
+    fn set_bus_master(&self, on: bool) -> Result<(), DeviceError> {
+        self.space.may_start.store(on, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn can_reset(&self) -> bool {
+        self.can_reset
+    }
+
+    fn reset(&self) -> Result<(), DeviceError> {
+        if self.space.fault == Fault::ResetFails {
+            let (bdf, errno) = (bdf(), Errno::ENOTTY);
+            return Err(DeviceError::Reset { bdf, errno });
+        }
+        self.space.was_reset.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn open_engine(&self) -> Result<Option<Box<dyn DmaEngine + 'a>>, EngineError> {
+        let engine = || {
+            let mut engine = FakeEngine::new(&self.space, self.reading);
+            engine.written = Arc::clone(&self.written);
+            Box::new(engine) as Box<dyn DmaEngine>
+        };
+        Ok(self.has_engine.then(engine))
+    }
+
+    fn engine_memory(&self) -> Vec<IovaRange> {
+        Vec::new()
     }
 }

@@ -1,5 +1,6 @@
 //! Memory for one end of a loop.
 
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::{Problem, Rig};
@@ -22,9 +23,19 @@ impl Lane {
         pages: &[usize],
         protection: Protection,
     ) -> Result<Self, Problem> {
+        let start = rig.iovas(pages.len())?.start();
+        Self::at(rig, start, pages, protection)
+    }
+
+    /// As [`Self::new`], at IOVAs that are free now.
+    pub(super) fn at(
+        rig: &Rig<'_>,
+        start: Iova,
+        pages: &[usize],
+        protection: Protection,
+    ) -> Result<Self, Problem> {
         let page = rig.page();
         let memory = rig.memory(pages.len())?;
-        let start = rig.iovas(pages.len())?.start();
         let map = |(at, from): (usize, &usize)| {
             let iova = Iova(start.0 + (at * page) as u64);
             let part = from * page..(from + 1) * page;
@@ -72,6 +83,14 @@ impl Lane {
         Iova(self.start.0 + offset as u64)
     }
 
+    /// Where each page begins, for the device and for this process.
+    pub(super) fn places(&self) -> impl Iterator<Item = (Iova, NonNull<u8>)> {
+        self.pages.iter().enumerate().map(|(at, from)| {
+            let place = page_address(&self.memory, from * self.page);
+            (self.iova(at * self.page), place)
+        })
+    }
+
     /// The first `size` bytes, in the order in which the device sees them.
     pub(super) fn read(&self, size: usize) -> Vec<u8> {
         let mut bytes = vec![0; size];
@@ -95,4 +114,13 @@ impl Lane {
         }
         Ok(())
     }
+}
+
+/// The virtual address of a page of the buffer.
+pub(super) fn page_address(memory: &DmaBuffer, offset: usize) -> NonNull<u8> {
+    memory.address().map_addr(|start| {
+        start
+            .checked_add(offset)
+            .expect("the offset lies within the buffer")
+    })
 }

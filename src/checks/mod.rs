@@ -2,11 +2,14 @@
 //!
 //! What a device says about its own DMA is never believed: blocked transfers are reported as good by some devices.
 
+mod agreement;
+mod controls;
 pub mod doctor;
 mod isolation;
 mod lane;
 mod loopback;
 mod mapping;
+mod observer;
 mod outcome;
 mod pattern;
 mod placement;
@@ -18,9 +21,10 @@ mod fakes;
 #[cfg(test)]
 mod tests;
 
-pub use isolation::fault_lines;
+pub use controls::{Controls, Other};
+pub use observer::{Observer, Signs, Translations, fault_lines};
 pub use outcome::{Blocking, Conclusion, Finding, Outcome, Problem, Verdict};
-pub use rig::{Equipment, Observer, Rig};
+pub use rig::{Equipment, Rig};
 
 use std::time::Instant;
 
@@ -57,6 +61,7 @@ pub enum Role {
 /// All checks, in the order in which they run: what cannot do harm comes first.
 pub static CHECKS: &[Check] = &[
     mapping::ROUND_TRIP,
+    agreement::PAGES,
     translation::CANARY,
     loopback::ECHO,
     loopback::SIZES,
@@ -64,7 +69,16 @@ pub static CHECKS: &[Check] = &[
     loopback::PAGE_CROSSING,
     loopback::PATTERNS,
     loopback::SCATTERED,
+    agreement::DMA,
+    isolation::NEIGHBOURS,
     isolation::UNMAPPED,
+    isolation::REMAPPED,
+    isolation::NEVER_MAPPED,
+    isolation::PAST_END,
+    isolation::READ_ONLY,
+    isolation::OTHER_DEVICE,
+    isolation::BUS_MASTER,
+    isolation::RESET,
 ];
 
 /// What a run of the checks tells while it goes on.
@@ -99,7 +113,7 @@ pub fn run(rig: &mut Rig<'_>, mut tell: impl FnMut(Event<'_>)) -> (Vec<Outcome>,
                 Err(Problem::Interrupted) => return (outcomes, End::Interrupted),
                 Err(problem) => {
                     // An engine that failed once may still be busy: nothing more is asked of it.
-                    if matches!(problem, Problem::Engine(_)) {
+                    if matches!(problem, Problem::Engine(_) | Problem::Device(_)) {
                         barrier = Some(format!("not run: the engine failed in {}", check.id));
                     }
                     Finding::fail(problem.in_words())

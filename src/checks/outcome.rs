@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 
 use super::End;
+use crate::device::DeviceError;
 use crate::engine::EngineError;
 use crate::iommu::{IommuError, IovaError};
 use crate::types::{ExitClass, Iova};
@@ -35,9 +36,11 @@ impl fmt::Display for Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Blocking {
-    /// It was stopped, and the kernel's log says so.
+    /// It was stopped, and the kernel's log names the device and the address.
     BlockedAndReported,
-    /// It was stopped, and the kernel's log says nothing, or cannot be read.
+    /// It was stopped, and the kernel was told of faults, but its log does not name this device and address.
+    BlockedAndCounted,
+    /// It was stopped, and nobody was told of it.
     BlockedUnreported,
     /// It reached memory.
     NotBlocked,
@@ -49,6 +52,7 @@ impl fmt::Display for Blocking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::BlockedAndReported => "blocked and reported",
+            Self::BlockedAndCounted => "blocked and counted",
             Self::BlockedUnreported => "blocked, unreported",
             Self::NotBlocked => "NOT BLOCKED",
             Self::NotTranslated => "NOT TRANSLATED",
@@ -67,6 +71,8 @@ pub struct Finding {
     pub detail: String,
     /// What supports it: bytes, lines of the kernel log.
     pub evidence: Vec<String>,
+    /// Whether the others are believed without it: what it is about is not there. For skips only.
+    pub optional: bool,
 }
 
 impl Finding {
@@ -82,12 +88,21 @@ impl Finding {
         Self::new(Verdict::Skip, reason)
     }
 
+    /// A skip of what is not there: it leaves no doubt about what is.
+    pub(super) fn not_here(reason: impl Into<String>) -> Self {
+        Self {
+            optional: true,
+            ..Self::skip(reason)
+        }
+    }
+
     fn new(verdict: Verdict, detail: impl Into<String>) -> Self {
         Self {
             verdict,
             blocking: None,
             detail: detail.into(),
             evidence: Vec::new(),
+            optional: false,
         }
     }
 
@@ -143,7 +158,7 @@ impl Conclusion {
         let any = |verdict| {
             outcomes
                 .iter()
-                .any(|outcome| outcome.finding.verdict == verdict)
+                .any(|outcome| outcome.finding.verdict == verdict && !outcome.finding.optional)
         };
         let is_untranslated =
             |outcome: &Outcome| outcome.finding.blocking == Some(Blocking::NotTranslated);
@@ -177,6 +192,9 @@ pub enum Problem {
     /// The kernel refused something.
     #[error(transparent)]
     Iommu(#[from] IommuError),
+    /// The device does not do what every PCI device does.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The device's engine does not work.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -202,6 +220,7 @@ impl Problem {
     pub fn class(&self) -> ExitClass {
         match self {
             Self::Iommu(error) => error.class(),
+            Self::Device(error) => error.class(),
             Self::Engine(error) => error.class(),
             Self::NoRoom { .. } => ExitClass::Usage,
             Self::Iova(_) | Self::Interrupted => ExitClass::Failed,

@@ -1,43 +1,23 @@
 //! What the checks work with: an address space, the device's engine, room for test mappings, and eyes on the host.
 
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::Problem;
+use super::controls::{Controls, Other};
+use super::observer::Observer;
 use super::placement::{Placement, last_address};
 use crate::engine::{DmaEngine, EngineError, EngineLimits, Loaded, Reading};
 use crate::iommu::{AddressSpace, DmaBuffer, IommuError, PageKind};
-use crate::types::{Iova, IovaRange, Size};
-
-/// What the checks ask of the host, beside the kernel's interface for IOMMUs.
-pub trait Observer {
-    /// The physical address behind an address of this process.
-    ///
-    /// # Errors
-    /// Why it cannot be known, in words.
-    fn physical_address(&self, address: NonNull<u8>) -> Result<u64, String>;
-
-    /// Remembers where the kernel log ends now.
-    ///
-    /// # Errors
-    /// Why the log cannot be read, in words.
-    fn mark_log(&self) -> Result<(), String>;
-
-    /// What the kernel logged since the mark; gives it the time it needs to log a fault.
-    ///
-    /// # Errors
-    /// Why the log cannot be read, in words.
-    fn log_since_mark(&self) -> Result<Vec<String>, String>;
-}
+use crate::types::{Bdf, Iova, IovaRange, Size};
 
 /// What a run of the checks is made of.
 pub struct Equipment<'a> {
     /// The address space that the device is attached to.
     pub space: Arc<dyn AddressSpace>,
-    /// What makes the device do DMA; `None` if no engine drives it.
-    pub engine: Option<Box<dyn DmaEngine + 'a>>,
-    /// IOVAs in use by the engine's own memory.
-    pub reserved: Vec<IovaRange>,
+    /// The device, and what makes it do DMA.
+    pub controls: &'a dyn Controls<'a>,
+    /// A second device, if there is one.
+    pub other: Option<Other>,
     /// Eyes on the host.
     pub observer: &'a dyn Observer,
     /// Whether the user wants the run to end.
@@ -53,8 +33,10 @@ pub struct Equipment<'a> {
 /// The equipment in use.
 pub struct Rig<'a> {
     pub(super) space: Arc<dyn AddressSpace>,
+    pub(super) other: Option<Other>,
     pub(super) observer: &'a dyn Observer,
     pub(super) seed: u64,
+    controls: &'a dyn Controls<'a>,
     engine: Option<Box<dyn DmaEngine + 'a>>,
     stop: &'a dyn Fn() -> bool,
     usable: Vec<IovaRange>,
@@ -72,18 +54,21 @@ impl<'a> Rig<'a> {
     /// Sets the equipment up.
     ///
     /// # Errors
-    /// The address space cannot be asked for its ranges and page sizes, or has no room where the user wants it.
+    /// The engine does not start, or the address space cannot be asked for its ranges and page sizes, or has no room where the user
+    /// wants it.
     pub fn new(equipment: Equipment<'a>) -> Result<Self, Problem> {
         let Equipment {
             space,
-            engine,
-            reserved,
+            controls,
+            other,
             observer,
             stop,
             physical_top,
             lowest_iova: chosen,
             seed,
         } = equipment;
+        let engine = controls.open_engine()?;
+        let reserved = controls.engine_memory();
         let usable = space.iova_ranges()?;
         let page = space.page_sizes()?.smallest().unwrap_or(4096);
         let bits = engine
@@ -93,8 +78,10 @@ impl<'a> Rig<'a> {
             Placement::new(&usable, last_address(bits), physical_top, chosen, &reserved)?;
         Ok(Self {
             space,
+            other,
             observer,
             seed,
+            controls,
             engine,
             stop,
             usable,
@@ -148,11 +135,31 @@ impl<'a> Rig<'a> {
         Ok(self.placement.allocate(size, page)?)
     }
 
+    /// A range of IOVAs of this size and alignment in bytes.
+    pub(super) fn aligned_iovas(
+        &mut self,
+        size: u64,
+        alignment: u64,
+    ) -> Result<IovaRange, Problem> {
+        Ok(self.placement.allocate(size, alignment)?)
+    }
+
     /// Takes exactly the page at this IOVA; `false` if it is not usable, out of the engine's certain reach, or taken.
     pub(super) fn take_page(&mut self, iova: Iova) -> bool {
         let reach = last_address(self.limits().address_bits);
         IovaRange::new(iova, self.page as u64)
             .is_ok_and(|range| range.last() <= reach && self.placement.take(range))
+    }
+
+    /// Takes exactly the page at this IOVA for DMA that must be blocked; `false` if it is not usable, out of the engine's reach,
+    /// taken, or lower than all test mappings.
+    pub(super) fn take_stray_page(&mut self, iova: Iova) -> bool {
+        IovaRange::new(iova, self.page as u64).is_ok_and(|range| self.placement.take_stray(range))
+    }
+
+    /// The last IOVA that is usable and that the engine reaches.
+    pub(super) fn last_iova(&self) -> Iova {
+        self.placement.last()
     }
 
     /// IOVAs for this many pages at which DMA harms nobody whatever happens to it, and those which the device may make of
@@ -177,6 +184,40 @@ impl<'a> Rig<'a> {
             self.chosen,
             &self.reserved,
         )?;
+        Ok(())
+    }
+
+    /// The device's address.
+    pub(super) fn device(&self) -> Bdf {
+        self.controls.bdf()
+    }
+
+    /// Does `work` while the device may not start transactions.
+    pub(super) fn without_bus_master<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        self.controls.set_bus_master(false)?;
+        let done = work(self);
+        self.controls.set_bus_master(true)?;
+        done
+    }
+
+    /// Whether [`Self::reset`] can be done.
+    pub(super) fn can_reset(&self) -> bool {
+        self.controls.can_reset()
+    }
+
+    /// Resets the device, and takes its engine into use again. Nothing may be mapped.
+    pub(super) fn reset(&mut self) -> Result<(), Problem> {
+        self.engine = None;
+        self.controls.reset()?;
+        self.engine = self.controls.open_engine()?;
+        self.reserved = self.controls.engine_memory();
+        for range in &self.reserved {
+            // `false` where the engine had it before.
+            self.placement.take(*range);
+        }
         Ok(())
     }
 

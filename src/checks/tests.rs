@@ -17,6 +17,14 @@ fn all(fakes: &Fakes) -> (Vec<Outcome>, End) {
     fakes.rig(|rig| run(rig, |_| ()))
 }
 
+/// The checks that do DMA, from the gate on.
+fn from_gate(outcomes: &[Outcome]) -> &[Outcome] {
+    let gate = outcomes
+        .iter()
+        .position(|outcome| outcome.id == "translation.canary");
+    &outcomes[gate.unwrap()..]
+}
+
 fn verdicts(outcomes: &[Outcome]) -> Vec<(&str, Verdict)> {
     outcomes
         .iter()
@@ -57,6 +65,14 @@ fn each_check_fails_for_the_faults_that_it_is_there_to_catch() {
             &[Fault::AcceptsOverlap, Fault::IgnoresUnmap],
         ),
         (
+            "agreement.pages",
+            &[
+                Fault::TranslatesToOtherPages,
+                Fault::TablePermitsAll,
+                Fault::IgnoresUnmap,
+            ],
+        ),
+        (
             "translation.canary",
             &[Fault::NotTranslated, Fault::DeadDma],
         ),
@@ -77,11 +93,61 @@ fn each_check_fails_for_the_faults_that_it_is_there_to_catch() {
         ("loopback.patterns", &[Fault::StuckBit]),
         ("loopback.scattered", &[Fault::TranslatesFirstPageOnly]),
         (
+            "agreement.dma",
+            &[
+                Fault::DeadDma,
+                Fault::FlippedBit,
+                Fault::ServesOldPage,
+                Fault::TranslatesToOtherPages,
+            ],
+        ),
+        ("isolation.neighbours", &[Fault::OneByteTooMany]),
+        (
             "isolation.unmapped",
             &[
                 Fault::IgnoresUnmap,
                 Fault::StaleReads,
                 Fault::StaleWrites,
+                Fault::DeadDma,
+            ],
+        ),
+        (
+            "isolation.remapped",
+            &[Fault::ServesOldPage, Fault::DeadDma],
+        ),
+        (
+            "isolation.never-mapped",
+            &[Fault::IgnoresAddressBit, Fault::DeadDma],
+        ),
+        (
+            "isolation.past-end",
+            &[Fault::MapsOnePageTooMany, Fault::DeadDma],
+        ),
+        (
+            "isolation.read-only",
+            &[
+                Fault::IgnoresProtection,
+                Fault::ReadOnlyIsUnreadable,
+                Fault::DeadDma,
+            ],
+        ),
+        (
+            "isolation.other-device",
+            &[Fault::SharesSpaces, Fault::DeadDma],
+        ),
+        (
+            "isolation.bus-master",
+            &[
+                Fault::IgnoresBusMaster,
+                Fault::ReadsWithoutBusMaster,
+                Fault::DeadDma,
+            ],
+        ),
+        (
+            "isolation.reset",
+            &[
+                Fault::ResetRestoresMappings,
+                Fault::IgnoresUnmap,
                 Fault::DeadDma,
             ],
         ),
@@ -115,6 +181,15 @@ fn a_device_with_bytes_of_its_own_loops_those() {
                 ("loopback.scattered", Fault::TranslatesFirstPageOnly),
                 ("isolation.unmapped", Fault::StaleReads),
                 ("isolation.unmapped", Fault::StaleWrites),
+                ("isolation.remapped", Fault::ServesOldPage),
+                ("isolation.never-mapped", Fault::IgnoresAddressBit),
+                ("isolation.past-end", Fault::MapsOnePageTooMany),
+                ("isolation.read-only", Fault::IgnoresProtection),
+                ("isolation.read-only", Fault::ReadOnlyIsUnreadable),
+                ("isolation.other-device", Fault::SharesSpaces),
+                ("isolation.bus-master", Fault::IgnoresBusMaster),
+                ("isolation.bus-master", Fault::ReadsWithoutBusMaster),
+                ("isolation.reset", Fault::ResetRestoresMappings),
             ][..],
         ),
         (
@@ -124,6 +199,10 @@ fn a_device_with_bytes_of_its_own_loops_those() {
                 ("loopback.sizes", Fault::OneByteTooMany),
                 ("loopback.page-crossing", Fault::WrapsAtPageEnd),
                 ("isolation.unmapped", Fault::StaleWrites),
+                ("isolation.remapped", Fault::ServesOldPage),
+                ("isolation.past-end", Fault::MapsOnePageTooMany),
+                ("isolation.read-only", Fault::IgnoresProtection),
+                ("isolation.other-device", Fault::SharesSpaces),
             ],
         ),
     ] {
@@ -170,7 +249,7 @@ fn where_nothing_is_translated_the_run_stops_and_the_device_has_written_to_our_p
     let (outcomes, end) = all(&fakes);
 
     assert_eq!(end, End::Complete);
-    let (canary, others) = outcomes[1..].split_first().unwrap();
+    let (canary, others) = from_gate(&outcomes).split_first().unwrap();
     assert_eq!(
         (canary.id, canary.finding.verdict),
         ("translation.canary", Verdict::Fail)
@@ -219,7 +298,7 @@ fn without_any_safe_address_there_is_no_dma() {
 
     assert_eq!(verdicts(&outcomes)[0].1, Verdict::Pass);
     assert!(
-        outcomes[1..]
+        from_gate(&outcomes)
             .iter()
             .all(|o| o.finding.verdict == Verdict::Skip)
     );
@@ -233,7 +312,7 @@ fn an_engine_that_drops_upper_address_bits_harms_nobody_where_nothing_is_transla
 
     let (outcomes, _) = all(&fakes);
 
-    assert_eq!(outcomes[1].finding.verdict, Verdict::Fail);
+    assert_eq!(from_gate(&outcomes)[0].finding.verdict, Verdict::Fail);
     let written = fakes.written.lock().unwrap();
     assert_eq!(written.len(), 64);
     assert!(
@@ -263,7 +342,7 @@ fn without_an_engine_only_what_needs_none_is_done() {
     assert_eq!(Conclusion::of(&outcomes, end), Conclusion::Incomplete);
     assert_eq!(outcomes[0].finding.verdict, Verdict::Pass);
     assert!(
-        outcomes[1..]
+        from_gate(&outcomes)
             .iter()
             .all(|o| o.finding.verdict == Verdict::Skip && o.finding.detail.contains("no engine"))
     );
@@ -291,16 +370,57 @@ fn an_interrupt_ends_the_run_between_two_transfers_and_leaves_nothing_mapped() {
 }
 
 #[test]
-fn the_kernels_report_of_blocked_dma_is_quoted() {
-    let fakes = Fakes::with(Fault::None);
+fn blocked_dma_is_classed_by_who_tells_of_it() {
+    let mut fakes = Fakes::with(Fault::None);
     let silent = finding("isolation.unmapped", &fakes);
     assert_eq!(silent.blocking, Some(Blocking::BlockedUnreported));
 
-    fakes.host.log.replace(vec![
-        "usb 1-1: new device".into(),
-        "DMAR: [DMA Write NO_PASID] Request device [0000:00:01.0] fault addr 0x1000 [fault reason 0x05]".into(),
-    ]);
+    fakes.host.counts_faults = true;
+    let counted = finding("isolation.unmapped", &fakes);
+    assert_eq!(counted.blocking, Some(Blocking::BlockedAndCounted));
+    assert_eq!(counted.evidence.len(), 1);
+
+    fakes.host.logs_faults = true;
     let reported = finding("isolation.unmapped", &fakes);
-    assert_eq!(reported.evidence.len(), 1);
     assert_eq!(reported.blocking, Some(Blocking::BlockedAndReported));
+    assert!(reported.evidence[0].starts_with("fault at 0x"));
+}
+
+#[test]
+fn what_a_host_or_device_has_not_takes_no_verdict_away() {
+    let mut fakes = Fakes::with(Fault::None);
+    fakes.has_other = false;
+    fakes.can_reset = false;
+    fakes.host.hides_tables = Some("not built");
+
+    let (outcomes, end) = all(&fakes);
+
+    assert_eq!(Conclusion::of(&outcomes, end), Conclusion::Passed);
+    let skipped: Vec<&str> = verdicts(&outcomes)
+        .into_iter()
+        .filter(|(_, verdict)| *verdict == Verdict::Skip)
+        .map(|(id, _)| id)
+        .collect();
+    assert_eq!(
+        skipped,
+        [
+            "agreement.pages",
+            "isolation.other-device",
+            "isolation.reset"
+        ]
+    );
+}
+
+#[test]
+fn a_reset_that_fails_ends_the_dma() {
+    let fakes = Fakes::with(Fault::ResetFails);
+
+    let (outcomes, end) = all(&fakes);
+
+    assert_eq!(Conclusion::of(&outcomes, end), Conclusion::Failed);
+    let reset = outcomes
+        .iter()
+        .find(|outcome| outcome.id == "isolation.reset");
+    assert!(reset.unwrap().finding.detail.contains("cannot reset"));
+    assert_eq!(fakes.space.live_mappings(), 0);
 }

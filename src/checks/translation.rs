@@ -1,10 +1,9 @@
 //! Does the IOMMU translate at all? On a host where it does not, every further DMA would hit memory of others.
 
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::isolation::attempt;
-use super::lane::Lane;
+use super::lane::{Lane, page_address};
 use super::pattern::{Pattern, inverted};
 use super::{Blocking, Check, Finding, Problem, Rig, Role, Verdict};
 use crate::engine::Reading;
@@ -97,15 +96,6 @@ fn places(rig: &mut Rig<'_>) -> Result<Result<Places, String>, Problem> {
         "no page of ours has a physical address that the device reaches for certain as an IOVA"
             .to_owned(),
     ))
-}
-
-/// The virtual address of a page of the buffer.
-fn page_address(memory: &DmaBuffer, offset: usize) -> NonNull<u8> {
-    memory.address().map_addr(|start| {
-        start
-            .checked_add(offset)
-            .expect("the offset lies within the buffer")
-    })
 }
 
 /// The probe itself. The device reads at the physical address of one page, and writes what it got to the physical

@@ -83,7 +83,7 @@ fn report(
     device: Option<Bdf>,
     nearby: bool,
 ) -> anyhow::Result<FaultsReport> {
-    let mut surroundings = nearby.then(|| Surroundings::new(host));
+    let mut surroundings = Surroundings::new(host, nearby);
     let records = log.new_records().context("cannot read the kernel's log")?;
     let mut reader = FaultReader::default();
     let mut events: Vec<LogEvent> = records.iter().filter_map(|r| reader.read(r)).collect();
@@ -106,7 +106,7 @@ fn report(
             LogEvent::Fault(mut fault) => {
                 fault.locate(host);
                 if is_wanted(&fault, device) {
-                    let nearby = surroundings.as_mut().and_then(|near| near.of(&fault));
+                    let nearby = surroundings.of(&fault);
                     report.faults.push(PlacedFault { fault, nearby });
                 }
             }
@@ -140,7 +140,7 @@ fn follow(
                     return Ok(());
                 }
                 // While a fault is fresh, what it hit is still there.
-                let nearby = nearby.then(|| Surroundings::new(host).of(&fault)).flatten();
+                let nearby = Surroundings::new(host, nearby).of(&fault);
                 Followed::Fault(PlacedFault { fault, nearby })
             }
             LogEvent::Suppressed(suppressed) => Followed::Suppressed(suppressed),

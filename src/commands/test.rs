@@ -1,29 +1,28 @@
 //! `test DEVICE...`: prove by DMA that a device reaches the memory mapped for it, and nothing else.
 
 use anyhow::Context as _;
-use std::cell::RefCell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
-use std::ptr::NonNull;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 mod in_holder;
+mod live;
 
 pub use in_holder::run_checks;
+
+use live::{LiveDevice, LiveHost};
 
 use super::Context;
 use super::interrupt::Interrupt;
 use super::target::{Target, targets};
-use crate::checks::{self, Conclusion, End, Equipment, Event, Observer, Outcome, Rig};
+use crate::checks::{self, Conclusion, End, Equipment, Event, Observer, Other, Outcome, Rig};
 use crate::cli::TestArgs;
 use crate::device::VfioDevice;
 use crate::engine::{Arena, EngineDriver, EngineParts, Seat};
-use crate::host::{Host, KernelLog, PciDevice, physical_address};
+use crate::host::{Host, PciDevice};
 use crate::iommu::AddressSpace;
 use crate::report::{CheckList, DeviceReport, Progress, Subject, TestReport, outcome_text};
-use crate::types::{Backend, ExitClass, Iova};
+use crate::types::{Backend, Bdf, ExitClass, Iova};
 use crate::{engine, iommu};
 
 /// Runs the checks on each device in turn.
@@ -87,18 +86,27 @@ fn test(
     let space = iommu::open(choice.backend)?;
     let device = VfioDevice::open(&space, node)?;
     let peer = driver.and_then(|driver| peer(driver, target, targets));
-    // A group cannot be in two address spaces; otherwise the peer has one of its own, where nothing is mapped for `device`.
-    let peer_space = match peer {
-        Some(peer) if peer.device.group != pci.group => iommu::open(choice.backend)?,
+    let in_other_group = |other: &&Target| other.device.group != pci.group;
+    let second = peer.or_else(|| targets.iter().find(in_other_group));
+    // A group cannot be in two address spaces; otherwise the second device has one of its own, where nothing is mapped for `device`.
+    let second_space = match second {
+        Some(second) if in_other_group(&second) => iommu::open(choice.backend)?,
         _ => space.clone(),
     };
-    let peer_device = peer
-        .map(|peer| VfioDevice::open(&peer_space, &peer.node))
+    let second_device = second
+        .map(|second| VfioDevice::open(&second_space, &second.node))
         .transpose()?;
     let opened = Opened {
+        other: second.filter(in_other_group).map(|second| Other {
+            bdf: second.device.bdf,
+            space: second_space.clone(),
+        }),
         space,
         device: &device,
-        peer: peer_device.as_ref().map(|device| (peer_space, device)),
+        peer: second_device
+            .as_ref()
+            .filter(|_| peer.is_some())
+            .map(|device| (second_space, device)),
     };
 
     let screen = Screen::new(context);
@@ -117,6 +125,7 @@ fn test(
     let report = DeviceReport {
         subject,
         conclusion: Conclusion::of(&outcomes, end),
+        limits: limits(host, pci.bdf),
         checks: outcomes,
     };
     screen.print(|out, style| report.conclusion_text(out, style))?;
@@ -139,11 +148,26 @@ fn subject(host: &Host, pci: &PciDevice, backend: Backend, seed: u64) -> Subject
     }
 }
 
+/// What no check can prove, with this device as it is set up now.
+fn limits(host: &Host, device: Bdf) -> Vec<String> {
+    let ats = host.config_space(device).ats();
+    let is_on = ats.is_some_and(|ats| ats.enabled);
+    is_on
+        .then(|| {
+            "ATS is on: the device may keep translations of its own and send addresses as already translated. The IOMMU lets those \
+             pass, so that what is proved here holds only as long as the device keeps to what the IOMMU told it"
+                .to_owned()
+        })
+        .into_iter()
+        .collect()
+}
+
 /// A device that is open, and the far end for engines that need one, each with the address space it is attached to.
 struct Opened<'o> {
     space: Arc<dyn AddressSpace>,
     device: &'o VfioDevice,
     peer: Option<(Arc<dyn AddressSpace>, &'o VfioDevice)>,
+    other: Option<Other>,
 }
 
 impl Opened<'_> {
@@ -157,7 +181,7 @@ impl Opened<'_> {
         stop: &dyn Fn() -> bool,
         tell: impl FnMut(Event<'_>),
     ) -> anyhow::Result<(Vec<Outcome>, End)> {
-        let observer = LiveHost::default();
+        let observer = LiveHost::new(host, self.device.bdf());
         let physical = |address| observer.physical_address(address).ok();
         let top = host
             .physical_top()
@@ -181,11 +205,16 @@ impl Opened<'_> {
             }),
             destructive: false,
         };
-        let engine = driver.map(|driver| driver.open(parts)).transpose()?;
+        let controls = LiveDevice {
+            device: self.device,
+            driver,
+            parts,
+            arena: &arena,
+        };
         let mut rig = Rig::new(Equipment {
             space: self.space.clone(),
-            engine,
-            reserved: arena.taken(),
+            controls: &controls,
+            other: self.other,
             observer: &observer,
             stop,
             physical_top: host.physical_top(),
@@ -239,31 +268,28 @@ impl<'c> Screen<'c> {
     }
 }
 
-/// The host that this process runs on.
-#[derive(Default)]
-struct LiveHost {
-    log: RefCell<Option<KernelLog>>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// How long the kernel may take to log a fault; 30 ms were always enough.
-const FAULT_LOG_DELAY: Duration = Duration::from_millis(100);
-
-impl Observer for LiveHost {
-    fn physical_address(&self, address: NonNull<u8>) -> Result<u64, String> {
-        physical_address(address.as_ptr() as usize).map_err(|error| error.to_string())
+    /// A device whose ATS Extended Capability (PCI Express 4.0, section 10.5.1) has this control register.
+    fn host_with_ats(control: u16) -> (tempfile::TempDir, Host, Bdf) {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("sys/bus/pci/devices/0000:01:00.0");
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut config = vec![0; 4096];
+        config[0x100..0x104].copy_from_slice(&0x0001_000f_u32.to_le_bytes());
+        config[0x106..0x108].copy_from_slice(&control.to_le_bytes());
+        std::fs::write(folder.join("config"), config).unwrap();
+        let host = Host::at(root.path());
+        (root, host, "0000:01:00.0".parse().unwrap())
     }
 
-    fn mark_log(&self) -> Result<(), String> {
-        let log = KernelLog::from_now().map_err(|error| error.to_string())?;
-        self.log.replace(Some(log));
-        Ok(())
-    }
-
-    fn log_since_mark(&self) -> Result<Vec<String>, String> {
-        thread::sleep(FAULT_LOG_DELAY);
-        let mut log = self.log.borrow_mut();
-        let records = log.as_mut().map_or(Ok(Vec::new()), KernelLog::new_records);
-        let messages = records.map(|records| records.into_iter().map(|r| r.message).collect());
-        messages.map_err(|error| error.to_string())
+    #[test]
+    fn a_device_with_ats_on_limits_what_is_proved() {
+        let (_on, host, device) = host_with_ats(1 << 15);
+        assert!(limits(&host, device)[0].starts_with("ATS is on"));
+        let (_off, host, device) = host_with_ats(0);
+        assert!(limits(&host, device).is_empty());
     }
 }

@@ -157,6 +157,21 @@ impl DmaBuffer {
         })
     }
 
+    /// The same new memory, of base pages, at two addresses of this process.
+    pub fn allocate_twice(size: Size) -> Result<[Self; 2], IommuError> {
+        let failed = |error: io::Error| IommuError::Memory {
+            size,
+            errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+            cause: "There is not enough free memory",
+        };
+        let file = memfd_create(c"dma", MFdFlags::MFD_CLOEXEC)
+            .map(File::from)
+            .map_err(|errno| failed(errno.into()))?;
+        file.set_len(size.bytes()).map_err(failed)?;
+        let first = Self::map_file(&file, 0, size, true)?;
+        Ok([first, Self::map_file(&file, 0, size, true)?])
+    }
+
     /// The length in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -399,6 +414,16 @@ mod tests {
     #[should_panic(expected = "are not within")]
     fn an_offset_that_overflows_is_a_mistake() {
         buffer("4K").read(usize::MAX, &mut [0; 2]);
+    }
+
+    #[test]
+    fn memory_at_two_addresses_is_the_same_memory() {
+        let [one, other] = DmaBuffer::allocate_twice("8K".parse().unwrap()).unwrap();
+        assert_ne!(one.address(), other.address());
+        one.write(5000, b"seen twice");
+        let mut seen = [0; 10];
+        other.read(5000, &mut seen);
+        assert_eq!(&seen, b"seen twice");
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct DeviceReport {
     pub subject: Subject,
     /// What all checks together say.
     pub conclusion: Conclusion,
+    /// What the checks cannot prove with this device, whatever they found.
+    pub limits: Vec<String>,
     /// Each check, in the order in which they ran.
     pub checks: Vec<Outcome>,
 }
@@ -120,6 +122,7 @@ pub fn outcome_text(outcome: &Outcome, out: &mut dyn Write, style: Style) -> io:
         blocking,
         detail,
         evidence,
+        optional: _,
     } = &outcome.finding;
     let word = verdict.to_string();
     let word = match verdict {
@@ -161,7 +164,7 @@ impl DeviceReport {
         let (word, says) = match self.conclusion {
             Conclusion::Passed => (
                 style.good("PASSED"),
-                "the device reached exactly the memory that was mapped for it, and nothing after the unmap",
+                "the device reached exactly the memory that was mapped for it, and nothing else that was tried",
             ),
             Conclusion::Incomplete => (
                 style.caution("INCOMPLETE"),
@@ -189,7 +192,11 @@ impl DeviceReport {
             count(Verdict::Pass),
             count(Verdict::Fail),
             count(Verdict::Skip)
-        )
+        )?;
+        for limit in &self.limits {
+            writeln!(out, "  {} {limit}", style.caution("Not proved:"))?;
+        }
+        Ok(())
     }
 }
 
@@ -247,6 +254,7 @@ mod tests {
                 blocking,
                 detail: "what was seen".into(),
                 evidence: vec!["a line of the log".into()],
+                optional: false,
             },
             transfers: 2,
             bytes: 128,
@@ -269,6 +277,7 @@ mod tests {
                     seed: 7,
                 },
                 conclusion: Conclusion::of(&checks, end),
+                limits: vec!["what its cache holds".into()],
                 checks,
             }],
         }
@@ -303,7 +312,8 @@ mod tests {
              SKIP  loopback.sizes          what was seen\n        | a line of the log\n\
              NOT TRANSLATED: this IOMMU lets the device reach memory by its physical address. Do not give any device of this host to a guest: \
              it could read and overwrite everything. The run ended before the device could do harm \
-             (1 passed, 1 failed, 1 skipped; 6 transfers in 0.8 s)\n"
+             (1 passed, 1 failed, 1 skipped; 6 transfers in 0.8 s)\n  \
+             Not proved: what its cache holds\n"
         );
         let json = serde_json::to_value(&report).unwrap();
         let device = &json["devices"][0];

@@ -48,15 +48,18 @@ pub struct PlacedFault {
 }
 
 /// The mapping of a device that is nearest to an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Nearby {
     /// Nothing at all is mapped for the device.
     Nothing,
     /// This is.
     Mapped {
-        /// The IOVAs without a gap.
+        /// The IOVAs: those of a mapping that a process of this program holds, else of a page table, without a gap.
         range: IovaRange,
+        /// What the user calls the mapping.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
         /// Whether the device may read them.
         readable: bool,
         /// Whether the device may write them.
@@ -247,7 +250,7 @@ impl Row for Fault {
 impl Row for PlacedFault {
     fn write(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
         self.fault.write(out, style)?;
-        match self.nearby {
+        match &self.nearby {
             Some(nearby) => {
                 let text = format!("{:>15}{nearby}", "");
                 writeln!(out, "{}", style.faint(&text))
@@ -261,6 +264,7 @@ impl fmt::Display for Nearby {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::Mapped {
             range,
+            name,
             readable,
             writable,
             place,
@@ -280,7 +284,10 @@ impl fmt::Display for Nearby {
             (false, true) => "write only",
             (false, false) => "no access",
         };
-        write!(f, " {range}, which is mapped now ({access})")
+        match name {
+            Some(name) => write!(f, " mapping '{name}' at {range} ({access})"),
+            None => write!(f, " {range}, which is mapped now ({access})"),
+        }
     }
 }
 

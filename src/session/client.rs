@@ -316,6 +316,7 @@ fn plain(mut reply: Reply) -> Reply {
             mappings.iter_mut().for_each(clean_mapping);
         }
         Reply::Answer(Answer::Mapped(mapping)) => clean_mapping(mapping),
+        Reply::Answer(Answer::Located(located)) => clean_mapping(&mut located.mapping),
         Reply::Answer(Answer::Tested(tested)) => {
             let mut lines: Vec<String> = tested.text.lines().map(str::to_owned).collect();
             lines.iter_mut().for_each(clean);

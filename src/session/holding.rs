@@ -12,7 +12,7 @@ use super::device::HeldDevice;
 use super::mappings::{Mappings, Piece};
 use super::memory::{self, HeldMemory};
 use super::places::Places;
-use super::protocol::{Answer, Extent, Hello, MapRequest, Request, Selection};
+use super::protocol::{Answer, Extent, Hello, Located, MapRequest, Request, Selection};
 use super::request::{page_kind, piece};
 use super::testing::RunChecks;
 use super::{Bytes, Failure};
@@ -121,6 +121,7 @@ impl Holding {
             Request::Unmap(selection) => self.unmap(&selection),
             Request::Read { iova, size } => self.read(iova, size).map(done),
             Request::Write { iova, data } => self.write(iova, &data).map(done),
+            Request::Locate { iova } => self.locate(iova).map(done),
             Request::Test(request) => self.test(request),
             Request::Dma {
                 device,
@@ -355,6 +356,15 @@ impl Holding {
             rest = more;
         }
         Ok(Answer::Written)
+    }
+
+    fn locate(&self, iova: Iova) -> Result<Answer, Failure> {
+        let parts = self.mapped(piece(iova, 1)?)?;
+        let part = parts.first().expect("a mapped byte is in a mapping");
+        Ok(Answer::Located(Located {
+            mapping: part.info.clone(),
+            address: part.held.address(part.offset as usize),
+        }))
     }
 
     /// The memory of a range that is mapped as a whole.

@@ -34,7 +34,8 @@ impl MappingInfo {
     }
 
     /// What it is called in messages.
-    fn title(&self) -> String {
+    #[must_use]
+    pub fn title(&self) -> String {
         match &self.name {
             Some(name) => format!("'{name}' at {}", self.range()),
             None => self.range().to_string(),

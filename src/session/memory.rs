@@ -60,6 +60,11 @@ impl HeldMemory {
         )))
     }
 
+    /// The virtual address, in this process, of the byte at an offset of the mapping.
+    pub(super) fn address(&self, offset: usize) -> u64 {
+        self.buffer.address().as_ptr() as u64 + (self.start + offset) as u64
+    }
+
     /// The bytes from an offset on, for another thread.
     pub(super) fn bytes(&self, offset: usize) -> HeldBytes {
         HeldBytes {

@@ -32,7 +32,7 @@
 //! {"version":1,"error":{"class":"usage","message":"nothing is mapped at 0x5000","cause":null}}
 //! ```
 //!
-//! The others are `mappings`, `read`, `write`, `dma`, `test` and `attach`. A file to be mapped comes as a descriptor (SCM_RIGHTS) with the
+//! The others are `mappings`, `read`, `write`, `locate`, `dma`, `test` and `attach`. A file to be mapped comes as a descriptor (SCM_RIGHTS) with the
 //! first byte of its request, opened by the client, so that the client's rights count. Bytes of memory are hexadecimal digits.
 //!
 //! What is no request (not JSON, unknown fields, another version, more than [`protocol::LARGEST_REQUEST`] bytes, a second one before the

@@ -107,6 +107,11 @@ pub enum Request {
         /// The bytes.
         data: Bytes,
     },
+    /// Where the holder itself has the memory behind an IOVA.
+    Locate {
+        /// An IOVA that is mapped.
+        iova: Iova,
+    },
     /// Run the checks of `test` on a device.
     Test(TestRequest),
     /// Have the device itself transfer.
@@ -264,6 +269,8 @@ pub enum Answer {
     },
     /// To [`Request::Write`].
     Written,
+    /// To [`Request::Locate`].
+    Located(Located),
     /// To [`Request::Test`].
     Tested(Tested),
     /// To [`Request::Dma`].
@@ -285,6 +292,15 @@ pub struct MappingInfo {
     pub name: Option<String>,
     /// The file behind it; none for new memory.
     pub file: Option<FileSource>,
+}
+
+/// Where mapped memory lies in the holder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Located {
+    /// The mapping that the IOVA is in.
+    pub mapping: MappingInfo,
+    /// The virtual address of the byte at the IOVA, in the holder's process.
+    pub address: u64,
 }
 
 /// What became of a transfer by the device, judged by memory.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -119,6 +120,20 @@ fn write(client: &mut Client, iova: u64, bytes: &[u8]) -> Result<(), SessionErro
     client.ask(Request::Write { iova, data }, None).map(drop)
 }
 
+/// The mapping that an IOVA is in, and what this process, which is the holder's, has at the virtual address.
+fn locate(client: &mut Client, iova: u64) -> Result<(Iova, u8), SessionError> {
+    let iova = Iova(iova);
+    match client.ask(Request::Locate { iova }, None)? {
+        Answer::Located(located) => {
+            let mut byte = [0];
+            let memory = File::open("/proc/self/mem").unwrap();
+            memory.read_exact_at(&mut byte, located.address).unwrap();
+            Ok((located.mapping.iova, byte[0]))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 /// The message of an error that the user's request led to.
 fn usage<T>(result: Result<T, SessionError>) -> String {
     let Err(error) = result else {
@@ -133,6 +148,23 @@ fn last_words(mut stranger: BufReader<UnixStream>) -> String {
     let mut words = String::new();
     stranger.read_to_string(&mut words).unwrap();
     words
+}
+
+#[test]
+fn a_holder_tells_where_it_has_the_memory_itself() {
+    let holder = Holder::start();
+    let mut client = holder.client();
+    map(&mut client, at(0x10_0000, 0x2000)).unwrap();
+    write(&mut client, 0x10_1234, &[0x5a]).unwrap();
+
+    let found = locate(&mut client, 0x10_1234).unwrap();
+
+    assert_eq!(found, (Iova(0x10_0000), 0x5a));
+    let nothing = usage(locate(&mut client, 0x10_2000));
+    assert!(nothing.contains("nothing is mapped"), "{nothing}");
+    unmap(&mut client, Selection::All).unwrap();
+    drop(client);
+    holder.end();
 }
 
 #[test]

@@ -38,11 +38,12 @@ pub fn trials() -> Vec<Trial> {
     let traces = [(Kernel::Distro, Iommu::Intel), (Kernel::Lab, Iommu::Amd)]
         .into_iter()
         .map(|(kernel, iommu)| {
-            in_guest(
-                format!("observing::walk by trace events, {kernel} kernel, {iommu}"),
-                machine(kernel, iommu, &[]),
-                walks_traces,
-            )
+            let name = format!("observing::walk by trace events, {kernel} kernel, {iommu}");
+            let machine = Machine {
+                memory: "6G".into(),
+                ..machine(kernel, iommu, &[LARGE_PAGES])
+            };
+            in_guest(name, machine, walks_traces)
         });
     let faults = [Kernel::Lab, Kernel::Distro].map(|kernel| {
         in_guest(
@@ -130,16 +131,79 @@ fn walks_tables(guest: &mut Guest, mode: &str) -> Result<(), Failed> {
             &pieces,
         )?;
     }
+    for backend in ["type1", "iommufd"] {
+        follows_files(guest, backend)?;
+    }
     // After the mapping's end nothing is there.
     let gone = run_json(guest, &format!("iommu-tool walk --json {EDU} {IOVA:#x}"), 1)?;
     expect(gone["page"].is_null(), "nothing is mapped", &gone)?;
     leaves_no_trace(guest)
 }
 
+/// Files in memory, of pages of each size, mapped one after the other at the same IOVA by a process that holds them. The leaf is the
+/// page that the holder has, and what the device writes there is in that file, as reading it shows.
+fn follows_files(guest: &mut Guest, backend: &str) -> Result<(), Failed> {
+    for (size, mount) in [
+        (4096_u64, "-t tmpfs"),
+        (2 << 20, "-t hugetlbfs -o pagesize=2M"),
+        (1 << 30, "-t hugetlbfs -o pagesize=1G"),
+    ] {
+        let script = format!(
+            "mkdir -p /tmp/files && mount {mount} none /tmp/files && cd /tmp/files && truncate -s {size} one other"
+        );
+        run(guest, &script, 0)?;
+        let start = 0x12_4000_0000_u64;
+        let (offset, iova) = (size / 2 + 0xa4, start + size / 2 + 0xa4);
+        let mut pages = Vec::new();
+        for (name, other, bytes) in [("one", "other", "c0ffee11"), ("other", "one", "0ddba11e")] {
+            let map = format!(
+                "iommu-tool map {EDU} --file /tmp/files/{name} --iova {start:#x} --name {name} --backend {backend}"
+            );
+            run(guest, &map, 0)?;
+            let sight = run_json(guest, &format!("iommu-tool walk --json {EDU} {iova:#x}"), 0)?;
+            expect(sight["page"]["size"] == size, "the page's size", &sight)?;
+            expect(
+                sight["cpu"]["agrees"] == true,
+                "the holder has another page",
+                &sight,
+            )?;
+            let mapping = sight["cpu"]["mapping"].as_str().unwrap_or_default();
+            expect(
+                mapping.starts_with(&format!("'{name}' at {start:#x}-")),
+                "the mapping",
+                &sight,
+            )?;
+            pages.push(number(&sight["physical_address"]));
+
+            let script = format!(
+                "iommu-tool dma {EDU} write --iova {iova:#x} --data {bytes} >&2
+                 for file in {name} {other}; do dd if=/tmp/files/$file bs=4 skip={} count=1 2>/dev/null | xxd -p; done",
+                offset / 4
+            );
+            let seen = run(guest, &script, 0)?.stdout;
+            let mut lines = seen.lines();
+            if lines.next() != Some(bytes) || lines.next() == Some(bytes) {
+                return Err(format!("{bytes} is not in the file '{name}' alone: {seen}").into());
+            }
+            run(guest, &format!("iommu-tool unmap {EDU} --all"), 0)?;
+        }
+        if pages[0].is_none() || pages[0] == pages[1] {
+            return Err(format!("the leaf did not change: {pages:x?}").into());
+        }
+        run(guest, "cd / && umount /tmp/files", 0)?;
+    }
+    Ok(())
+}
+
 /// Where no kernel shows the tables: what was mapped is told by trace events, and is what the CPU has.
 fn walks_traces(guest: &mut Guest) -> Result<(), Failed> {
     run(guest, &format!("iommu-tool bind {EDU}"), 0)?;
-    for memory in ["20K --scatter", "4M --pages thp"] {
+    for memory in [
+        "20K --scatter",
+        "4M --pages thp",
+        "2M --pages 2m",
+        "1G --pages 1g",
+    ] {
         let script = format!("iommu-tool walk --json {EDU} {IOVA:#x} --map {memory} --remap");
         let report = run_json(guest, &script, 0)?;
         for sight in [&report, &report["remapped"]] {
@@ -156,8 +220,25 @@ fn walks_traces(guest: &mut Guest) -> Result<(), Failed> {
             &report,
         )?;
     }
-    // What was mapped before cannot be learned.
+    // What was mapped before cannot be learned, but the CPU's side of it.
     run(guest, &format!("iommu-tool walk {EDU} {IOVA:#x}"), 4)?;
+    run(
+        guest,
+        &format!("iommu-tool map {EDU} --size 8K --iova 0x1200000000"),
+        0,
+    )?;
+    let held = run_json(
+        guest,
+        &format!("iommu-tool walk --json {EDU} 0x1200001abc"),
+        4,
+    )?;
+    let cpu = &held["cpu"]["pieces"][0];
+    expect(
+        number(&cpu["cpu_physical"]).is_some() && held["cpu"]["agrees"].is_null(),
+        "the CPU's side is known, and no more",
+        &held,
+    )?;
+    run(guest, &format!("iommu-tool unmap {EDU} --all"), 0)?;
     leaves_no_trace(guest)
 }
 
@@ -170,23 +251,64 @@ fn leaves_no_trace(guest: &mut Guest) -> Result<(), Failed> {
     expect_clean_kernel(guest)
 }
 
-/// `test` makes some faults, seconds apart. Each is in the log as often as the IOMMU interrupted, with device and address.
+/// Where the device is sent, beside the 8 KiB at 0x1200000000 that may be read and the 4 KiB at 0x1200100000 that may be written too: the
+/// direction, the IOVA, and where that is as seen from the nearest mapping.
+const STRAYS: [(&str, &str, &str, &str, u64); 5] = [
+    ("write", "0x1200002000", "ring", "past", 0),
+    ("read", "0x1200002000", "ring", "past", 0),
+    ("write", "0x1200000000", "ring", "inside", 0),
+    ("read", "0x1200103000", "buffer", "past", 0x2000),
+    ("write", "0x12000ff000", "buffer", "before", 0x1000),
+];
+
+/// Faults, seconds apart. Each is in the log as often as the IOMMU interrupted, with device and address, and what is mapped there.
 fn tells_faults(guest: &mut Guest) -> Result<(), Failed> {
+    let strays: Vec<String> = STRAYS
+        .iter()
+        .map(|(direction, iova, ..)| {
+            let bytes = match *direction {
+                "write" => "--data 5a5a5a5a",
+                _ => "--size 4",
+            };
+            format!("iommu-tool dma {EDU} {direction} --iova {iova} {bytes} >&2 && exit 9; sleep 2")
+        })
+        .collect();
     let script = format!(
         "iommu-tool bind {EDU} >&2 || exit
+         iommu-tool map {EDU} --size 8K --iova 0x1200000000 --protection r --name ring >&2 || exit
+         iommu-tool map {EDU} --size 4K --iova 0x1200100000 --name buffer >&2 || exit
          iommu-tool faults --follow --json > followed & follower=$!
-         iommu-tool test {EDU} >&2 && sleep 6 && iommu-tool test {EDU} >&2 || exit
-         sleep 2; kill $follower; iommu-tool faults --json --device {EDU}"
+         {}
+         kill $follower; iommu-tool faults --json --device {EDU}",
+        strays.join("\n")
     );
     let report = run_json(guest, &script, 0)?;
     let faults = report["faults"].as_array().map_or(&[][..], Vec::as_slice);
-    expect(!faults.is_empty(), "there are faults", &report)?;
-    for fault in faults {
+    expect(
+        faults.len() == STRAYS.len(),
+        "there is a fault for each time that the device went astray",
+        &report,
+    )?;
+    for (fault, (direction, iova, name, place, bytes)) in faults.iter().zip(STRAYS) {
+        let (nearby, told) = (&fault["nearby"], &fault["nearby"]["place"]);
         let is_whole = fault["device"] == "0000:00:03.0"
-            && number(&fault["address"]).is_some()
-            && ["read", "write"].contains(&fault["access"].as_str().unwrap_or_default());
-        expect(is_whole, "a fault has device, address and access", fault)?;
+            && fault["access"] == direction
+            && fault["address"] == iova
+            && nearby["name"] == name
+            && told["kind"] == place
+            && told["bytes"].as_u64().unwrap_or_default() == bytes;
+        expect(
+            is_whole,
+            &format!("a {direction} at {iova}, {place} '{name}'"),
+            fault,
+        )?;
     }
+    let text = run(guest, &format!("iommu-tool faults --device {EDU}"), 0)?.stdout;
+    super::expect_words(
+        "the text",
+        &text,
+        &["just past the end of mapping 'ring' at 0x1200000000-0x1200001fff"],
+    )?;
     let interrupts: u64 = report["interrupts"]
         .as_array()
         .into_iter()
@@ -216,6 +338,10 @@ fn tells_faults(guest: &mut Guest) -> Result<(), Failed> {
     if !same {
         return Err(format!("other faults were followed:\n{followed}\n{report:#}").into());
     }
-    run(guest, &format!("iommu-tool unbind {EDU}"), 0)?;
+    run(
+        guest,
+        &format!("iommu-tool unmap {EDU} --all && iommu-tool unbind {EDU}"),
+        0,
+    )?;
     expect_clean_kernel(guest)
 }

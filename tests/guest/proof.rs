@@ -150,7 +150,13 @@ fn meets(guest: &mut Guest, row: &Requirement) -> Result<(), Failed> {
     engine.unbind(guest, &addresses)
 }
 
+/// Half of the guest's memory is filled beforehand, and must be as it was afterwards.
 fn tells_what_is_not_translated(guest: &mut Guest) -> Result<(), Failed> {
+    let filling = "head -c 512M /dev/zero | tr '\\0' Z";
+    let script = format!(
+        "mkdir /tmp/filled && mount -t tmpfs -o size=100% none /tmp/filled && {filling} > /tmp/filled/file"
+    );
+    run(guest, &script, 0)?;
     for engine in ENGINES {
         let addresses = engine.bind(guest)?;
         for backend in ["type1", "iommufd"] {
@@ -163,6 +169,7 @@ fn tells_what_is_not_translated(guest: &mut Guest) -> Result<(), Failed> {
         }
         engine.unbind(guest, &addresses)?;
     }
+    run(guest, &format!("{filling} | cmp - /tmp/filled/file"), 0)?;
     Ok(())
 }
 

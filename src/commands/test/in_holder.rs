@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::super::holder::nothing_mapped;
 use super::super::{Context, class_of};
-use super::{Opened, class_of_all, subject};
+use super::{Opened, class_of_all, limits, subject};
 use crate::checks::Conclusion;
 use crate::engine;
 use crate::host::Host;
@@ -68,6 +68,8 @@ fn check(site: TestSite) -> anyhow::Result<Tested> {
         space: site.space,
         device: &site.device,
         peer: None,
+        // What others hold is left alone.
+        other: None,
     };
     let stop = || site.stop.load(Ordering::Relaxed);
     let driver = engine::driver_for(&pci.id);
@@ -75,6 +77,7 @@ fn check(site: TestSite) -> anyhow::Result<Tested> {
     let report = DeviceReport {
         subject,
         conclusion: Conclusion::of(&outcomes, end),
+        limits: limits(&host, device),
         checks: outcomes,
     };
     let class = class_of_all([report.conclusion.class()].into_iter());

@@ -1,13 +1,14 @@
 //! `walk DEVICE IOVA`: how the IOMMU translates an address of a device, step by step.
 
+mod held;
 mod own_memory;
 
 use super::{Context, Failure};
 use crate::binding;
 use crate::cli::WalkArgs;
 use crate::host::{
-    Attachment, Host, IommuUnit, Leaf, Lookup, NotShown, Pagemap, RangeCollector, TraceRecorder,
-    Walker,
+    Attachment, Host, IommuUnit, Leaf, Lookup, NotShown, Pagemap, PagemapError, RangeCollector,
+    TraceRecorder, Walker,
 };
 use crate::report::{CpuPiece, CpuView, Missing, PhysicalAddress, Source, WalkReport};
 use crate::types::{Bdf, ExitClass, Iova, IovaRange};
@@ -31,7 +32,19 @@ pub fn run(args: &WalkArgs, context: &Context) -> anyhow::Result<ExitClass> {
     };
     let unit = unit_of(host, device.bdf)?;
     let Sight { mut report, leaves } = look(host, &question, &unit, None, None);
-    if report.lookup.is_none() && report.source.is_none() {
+    match (args.pid, args.va, args.iova) {
+        (Some(process), Some(address), Some(iova)) => {
+            let page = CpuPage { process, address };
+            report.cpu = Some(page.beside(iova, &leaves)?);
+        }
+        // What was captured says nothing of processes.
+        (_, _, Some(iova)) if host.is_live() => match held::view(&device, iova, &leaves) {
+            Ok(view) => report.cpu = Some(view),
+            Err(why) => report.missing.cpu = Some(why),
+        },
+        _ => {}
+    }
+    if report.lookup.is_none() && report.source.is_none() && report.cpu.is_none() {
         let why = report.missing.lookup.unwrap_or_default();
         let message = format!(
             "cannot see how {} ({}) translates: {why}. 'iommu-tool walk {} IOVA --map 4K' shows a mapping of its own by trace events, on any kernel that has them",
@@ -39,17 +52,27 @@ pub fn run(args: &WalkArgs, context: &Context) -> anyhow::Result<ExitClass> {
         );
         return Err(Failure::new(ExitClass::NoVerdict, message).into());
     }
-    if let (Some(process), Some(address), Some(iova)) = (args.pid, args.va, args.iova) {
-        let page = Pagemap::of(process).and_then(|pagemap| {
-            let size = pagemap.page_size();
-            let physical = pagemap.physical_address(address.0)?;
-            Ok(one_page(iova, address, physical, size, &leaves))
-        });
-        report.cpu = Some(CpuView::new(process, [page?]));
-    }
     let class = class_of(&report);
     context.output.emit(&report)?;
     Ok(class)
+}
+
+/// A byte of a process's memory.
+struct CpuPage {
+    process: u32,
+    /// Its virtual address.
+    address: Iova,
+}
+
+impl CpuPage {
+    /// The page that holds it, beside the page of the IOMMU that holds `iova`.
+    fn beside(&self, iova: Iova, leaves: &[Leaf]) -> Result<CpuView, PagemapError> {
+        let pagemap = Pagemap::of(self.process)?;
+        let size = pagemap.page_size();
+        let physical = pagemap.physical_address(self.address.0)?;
+        let page = one_page(iova, self.address, physical, size, leaves);
+        Ok(CpuView::new(self.process, [page]))
+    }
 }
 
 /// The page of a process that holds `address`, beside the page of the IOMMU that holds `iova`.

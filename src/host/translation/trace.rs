@@ -4,6 +4,7 @@
 //! They say nothing of what was mapped before, and nothing of the page table's levels.
 
 use nix::errno::Errno;
+use nix::unistd::gettid;
 use serde::Serialize;
 use std::fs;
 use std::io;
@@ -45,7 +46,7 @@ impl TraceRecorder {
             .iter()
             .find(|folder| host.exists(format!("{folder}/events/iommu/map")))
             .ok_or_else(|| Self::missing(host))?;
-        let name = format!("iommu-tool-{}", std::process::id());
+        let name = format!("iommu-tool-{}", gettid());
         let instance = host.path(format!("{tracefs}/instances/{name}"));
         let recorder = Self { instance };
         recorder
@@ -69,8 +70,8 @@ impl TraceRecorder {
 
     fn switch_on(&self) -> io::Result<()> {
         fs::create_dir(&self.instance)?;
-        // The events of this process only; others map at the same IOVAs in address spaces of their own.
-        self.write("set_event_pid", &std::process::id().to_string())?;
+        // The events of this thread only; others map at the same IOVAs in address spaces of their own.
+        self.write("set_event_pid", &gettid().to_string())?;
         self.write("events/iommu/map/enable", "1")?;
         self.write("events/iommu/unmap/enable", "1")?;
         self.write("tracing_on", "1")

@@ -18,6 +18,8 @@ pub(super) const HEADING: &str = "3. What does the CPU see?";
 pub struct CpuView {
     /// The process.
     pub process: u32,
+    /// The mapping that the memory belongs to, where the process is a holder: `'ring' at 0x100000-0x100fff`.
+    pub mapping: Option<String>,
     /// Its memory, by rising IOVA, in pieces that go on without a gap in each of the address spaces.
     pub pieces: Vec<CpuPiece>,
     /// Whether the processor and the IOMMU come to the same physical memory everywhere; `None` if one of the two is not known.
@@ -82,6 +84,7 @@ impl CpuView {
         let answers: Option<Vec<bool>> = pieces.iter().map(CpuPiece::agrees).collect();
         Self {
             process,
+            mapping: None,
             pieces,
             agrees: answers.map(|answers| answers.into_iter().all(|agrees| agrees)),
         }
@@ -89,15 +92,27 @@ impl CpuView {
 }
 
 impl CpuView {
+    /// As memory of this mapping, which the process holds.
+    #[must_use]
+    pub fn of_mapping(self, mapping: String) -> Self {
+        Self {
+            mapping: Some(mapping),
+            ..self
+        }
+    }
+
     pub(super) fn write(
         &self,
         out: &mut dyn Write,
         style: Style,
         source: Option<Source>,
     ) -> io::Result<()> {
+        let mapping = self.mapping.as_ref().map_or(String::new(), |mapping| {
+            format!(", which holds the mapping {mapping}")
+        });
         writeln!(
             out,
-            "\n{}  process {}",
+            "\n{}  process {}{mapping}",
             style.heading(HEADING),
             self.process
         )?;
