@@ -1215,12 +1215,16 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__vfs)
-            opts="-v -q -h --no-autoprobe --dry-run --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --no-autoprobe --allow --dry-run --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --allow)
+                    COMPREPLY=($(compgen -W "mounted swap md dm claimed open address route bond bridge vlan macvlan stacked packet session namespace display vfs" -- "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0

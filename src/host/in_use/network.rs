@@ -9,7 +9,6 @@ use crate::host::{Holder, Host, PciDevice};
 use crate::types::UseReason;
 
 const NET: &str = "/sys/class/net";
-const IFF_UP: u32 = 1;
 
 /// An interface, and how it came to be looked at.
 struct Layer {
@@ -107,7 +106,7 @@ impl Usage<'_> {
 
     fn addressed(&self, layer: &Layer) -> Option<Use> {
         let addresses = self.routes().addresses_of(&layer.name);
-        (!addresses.is_empty() && self.host.is_up(&layer.name)).then(|| {
+        (!addresses.is_empty() && self.host.interface_is_up(&layer.name)).then(|| {
             Use::new(
                 UseReason::Address,
                 format!("{} is up and has {}", layer.words, some(&addresses)),
@@ -131,7 +130,7 @@ impl Usage<'_> {
         }
         words.sort_unstable(); // the default one comes first
         words.dedup();
-        (!words.is_empty() && self.host.is_up(&layer.name)).then(|| {
+        (!words.is_empty() && self.host.interface_is_up(&layer.name)).then(|| {
             let go = if words.len() == 1 { "goes" } else { "go" };
             Use::new(
                 UseReason::Route,
@@ -222,11 +221,6 @@ impl Usage<'_> {
 }
 
 impl Host {
-    fn is_up(&self, interface: &str) -> bool {
-        self.hex_attribute(Path::new(NET).join(interface).join("flags"))
-            .is_some_and(|flags| flags & IFF_UP != 0)
-    }
-
     /// The interfaces right above one.
     fn uppers(&self, interface: &str) -> Vec<String> {
         self.names(Path::new(NET).join(interface))
