@@ -225,7 +225,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__bind)
-            opts="-v -q -h --group --driver --owner --dry-run --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --group --driver --owner --allow --dry-run --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -237,6 +237,10 @@ _iommu__tool() {
                     ;;
                 --owner)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow)
+                    COMPREPLY=($(compgen -W "mounted swap md dm claimed open address route bond bridge vlan macvlan stacked packet session namespace display vfs" -- "${cur}"))
                     return 0
                     ;;
                 --color)
@@ -1046,7 +1050,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__run)
-            opts="-v -q -h --group --driver --owner --dry-run --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --group --driver --owner --allow --dry-run --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1058,6 +1062,10 @@ _iommu__tool() {
                     ;;
                 --owner)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow)
+                    COMPREPLY=($(compgen -W "mounted swap md dm claimed open address route bond bridge vlan macvlan stacked packet session namespace display vfs" -- "${cur}"))
                     return 0
                     ;;
                 --color)
@@ -1207,12 +1215,16 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__vfs)
-            opts="-v -q -h --no-autoprobe --dry-run --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --no-autoprobe --allow --dry-run --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --allow)
+                    COMPREPLY=($(compgen -W "mounted swap md dm claimed open address route bond bridge vlan macvlan stacked packet session namespace display vfs" -- "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0

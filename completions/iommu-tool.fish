@@ -97,7 +97,25 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand capture" -s v -l v
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand capture" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand capture" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bind" -l driver -d 'The VFIO driver: auto is the variant of vfio-pci that this kernel has for the device (modules.alias), else vfio-pci [default: vfio-pci, or the VFIO driver that the device is on already]' -r
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bind" -l owner -d 'Give the devices\' nodes in /dev/vfio to this user, by name or number, until they are given back; with :GROUP to a group too' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bind" -l owner -d 'Give the devices\' nodes in /dev/vfio to this user, by name or number, until they are given back; with :GROUP to a group too' -r -f -a "(__fish_complete_users)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bind" -l allow -d 'Take a device that is in use for this reason all the same; a refusal names its reasons. May be given several times' -r -f -a "mounted\t'A file system on the disk, or on an array or mapping that uses it, is mounted'
+swap\t'The disk, or an array or mapping that uses it, is swap space'
+md\t'The disk is part of a RAID array (md)'
+dm\t'A device-mapper device is on the disk: LVM, LUKS, multipath'
+claimed\t'Something else has claimed the disk for itself: it cannot be opened with O_EXCL (ZFS, btrfs, bcache, DRBD)'
+open\t'A process has the disk or the graphics card open'
+address\t'A network interface has an IP address'
+route\t'The default route, or another one, goes out by a network interface'
+bond\t'The network interface is part of a bond or team'
+bridge\t'The network interface is part of a bridge'
+vlan\t'A VLAN interface is on the network interface'
+macvlan\t'A macvlan, macvtap or ipvlan interface is on the network interface'
+stacked\t'Another kind of interface is on the network interface'
+packet\t'A process reads the network interface directly (AF_PACKET): a DHCP client, a packet capture'
+session\t'TCP connections go through a network interface: a remote login among them'
+namespace\t'The network interface is in another network namespace, as that of a container'
+display\t'The display shows the console or a picture'
+vfs\t'The device has virtual functions, which go away with its driver'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bind" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -117,6 +135,24 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unbind" -l json -d
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unbind" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unbind" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unbind" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand vfs" -l allow -d 'Take away functions that are in use for this reason all the same; a refusal names its reasons. May be given several times' -r -f -a "mounted\t'A file system on the disk, or on an array or mapping that uses it, is mounted'
+swap\t'The disk, or an array or mapping that uses it, is swap space'
+md\t'The disk is part of a RAID array (md)'
+dm\t'A device-mapper device is on the disk: LVM, LUKS, multipath'
+claimed\t'Something else has claimed the disk for itself: it cannot be opened with O_EXCL (ZFS, btrfs, bcache, DRBD)'
+open\t'A process has the disk or the graphics card open'
+address\t'A network interface has an IP address'
+route\t'The default route, or another one, goes out by a network interface'
+bond\t'The network interface is part of a bond or team'
+bridge\t'The network interface is part of a bridge'
+vlan\t'A VLAN interface is on the network interface'
+macvlan\t'A macvlan, macvtap or ipvlan interface is on the network interface'
+stacked\t'Another kind of interface is on the network interface'
+packet\t'A process reads the network interface directly (AF_PACKET): a DHCP client, a packet capture'
+session\t'TCP connections go through a network interface: a remote login among them'
+namespace\t'The network interface is in another network namespace, as that of a container'
+display\t'The display shows the console or a picture'
+vfs\t'The device has virtual functions, which go away with its driver'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand vfs" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -137,7 +173,25 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand recover" -s v -l v
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand recover" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand recover" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand run" -l driver -d 'The VFIO driver: auto is the variant of vfio-pci that this kernel has for the device (modules.alias), else vfio-pci [default: vfio-pci, or the VFIO driver that the device is on already]' -r
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand run" -l owner -d 'Give the devices\' nodes in /dev/vfio to this user, by name or number, until they are given back; with :GROUP to a group too' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand run" -l owner -d 'Give the devices\' nodes in /dev/vfio to this user, by name or number, until they are given back; with :GROUP to a group too' -r -f -a "(__fish_complete_users)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand run" -l allow -d 'Take a device that is in use for this reason all the same; a refusal names its reasons. May be given several times' -r -f -a "mounted\t'A file system on the disk, or on an array or mapping that uses it, is mounted'
+swap\t'The disk, or an array or mapping that uses it, is swap space'
+md\t'The disk is part of a RAID array (md)'
+dm\t'A device-mapper device is on the disk: LVM, LUKS, multipath'
+claimed\t'Something else has claimed the disk for itself: it cannot be opened with O_EXCL (ZFS, btrfs, bcache, DRBD)'
+open\t'A process has the disk or the graphics card open'
+address\t'A network interface has an IP address'
+route\t'The default route, or another one, goes out by a network interface'
+bond\t'The network interface is part of a bond or team'
+bridge\t'The network interface is part of a bridge'
+vlan\t'A VLAN interface is on the network interface'
+macvlan\t'A macvlan, macvtap or ipvlan interface is on the network interface'
+stacked\t'Another kind of interface is on the network interface'
+packet\t'A process reads the network interface directly (AF_PACKET): a DHCP client, a packet capture'
+session\t'TCP connections go through a network interface: a remote login among them'
+namespace\t'The network interface is in another network namespace, as that of a container'
+display\t'The display shows the console or a picture'
+vfs\t'The device has virtual functions, which go away with its driver'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand run" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"

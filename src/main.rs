@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use iommu_tool::cli::{Cli, ColorChoice, Command, GlobalArgs};
-use iommu_tool::commands::{self, Context, Failure, status_of};
+use iommu_tool::commands::{self, Context, Failure, refusals_of, status_of};
 use iommu_tool::host::Host;
 use iommu_tool::report::{ErrorReport, Output};
 use iommu_tool::types::{ExitClass, ExitStatus};
@@ -95,7 +95,7 @@ fn fail(error: &anyhow::Error, output: Output) -> ExitStatus {
         return ExitClass::Done.into();
     }
     let status = status_of(error);
-    let report = ErrorReport::new(error.chain(), status);
+    let report = ErrorReport::new(error.chain(), status).with_reasons(refusals_of(error));
     eprint!("{report}");
     if output.json() {
         // The exit status says all the same if standard output is gone.

@@ -15,7 +15,7 @@ use super::{
     Outcome, Phase, Step,
 };
 use crate::host::{Host, PciDevice, is_vfio_driver};
-use crate::types::Bdf;
+use crate::types::{Bdf, UseReason};
 
 /// The driver that hands a PCI device to user space.
 pub const VFIO_PCI: &str = "vfio-pci";
@@ -201,7 +201,7 @@ fn change_to_bind(
         });
     }
     if driver.is_some() {
-        refuse_if_used(host, device)?;
+        refuse_if_used(host, device, &options.allow)?;
     }
     let now = Kernel(host).state(bdf);
     let goal = match &driver {
@@ -235,8 +235,12 @@ fn change_to_bind(
     }))
 }
 
-/// Refuses to take a device from the host, or from who has it open through another VFIO driver.
-fn refuse_if_used(host: &Host, device: &PciDevice) -> Result<(), BindingError> {
+/// Refuses to take a device from the host, but for the reasons that are allowed, or from who has it open through another VFIO driver.
+fn refuse_if_used(
+    host: &Host,
+    device: &PciDevice,
+    allow: &[UseReason],
+) -> Result<(), BindingError> {
     let bdf = device.bdf;
     let holders = match &device.driver {
         Some(driver) if is_vfio_driver(driver) => host.holders(&host.vfio_nodes(device)),
@@ -245,7 +249,8 @@ fn refuse_if_used(host: &Host, device: &PciDevice) -> Result<(), BindingError> {
     if !holders.is_empty() {
         return Err(BindingError::Held { bdf, holders });
     }
-    let uses = host.uses(device);
+    let mut uses = host.uses(device);
+    uses.retain(|one| !allow.contains(&one.reason));
     if !uses.is_empty() {
         return Err(BindingError::InUse { bdf, uses });
     }
@@ -288,5 +293,10 @@ pub(super) fn outcome(
         changed: changed.contains(&after.bdf),
         group: after.group,
         nodes: nodes(host, after),
+        given: Journal::of(host)
+            .entry(after.bdf)
+            .ok()
+            .flatten()
+            .and_then(|entry| entry.given),
     }
 }

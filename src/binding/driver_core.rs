@@ -87,9 +87,9 @@ impl DriverCore for Kernel<'_> {
                 }
             }
             Step::LoadModule(name) => load_module(name),
-            Step::Nvme(command) => command.send().map_err(StepError::Nvme),
             Step::GiveNodes { bdf, to, .. } => nodes::give(self.0, *bdf, *to),
             Step::RestoreNode(node) => node.restore(self.0),
+            Step::Nvme(command) => command.send().map_err(StepError::Nvme),
         }
     }
 }

@@ -5,8 +5,9 @@ use nix::sys::signal::Signal;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::refusal::in_use;
 use super::{DriverState, Goal, Step, StepError};
-use crate::host::{Holder, HostError};
+use crate::host::{Holder, HostError, Use};
 use crate::sys::nvme::AdminError;
 use crate::types::{Bdf, ExitClass};
 
@@ -25,12 +26,12 @@ pub enum BindingError {
     )]
     Bridge(Bdf),
     /// The host itself uses the device.
-    #[error("{bdf} is in use: {}", uses.join("; "))]
+    #[error("{bdf} is in use:{}", in_use(uses))]
     InUse {
         /// The device.
         bdf: Bdf,
-        /// What uses it.
-        uses: Vec<String>,
+        /// What uses it and was not allowed.
+        uses: Vec<Use>,
     },
     /// User space has the device open.
     #[error("{bdf} is held by {}; end that first", list(holders))]
@@ -276,10 +277,10 @@ impl BindingError {
         match self {
             Self::Host(error) => error.class(),
             Self::Captured
-            | Self::NoVirtualFunctions { .. }
-            | Self::TooManyFunctions { .. }
             | Self::UnfitDriver { .. }
-            | Self::NoSuchOwner { .. } => ExitClass::Usage,
+            | Self::NoSuchOwner { .. }
+            | Self::NoVirtualFunctions { .. }
+            | Self::TooManyFunctions { .. } => ExitClass::Usage,
             Self::Bridge(_)
             | Self::InUse { .. }
             | Self::Held { .. }

@@ -61,25 +61,37 @@ impl Foreground {
             match self.arrived.read_signal() {
                 Ok(Some(info)) => pass_on(&info, pid),
                 Ok(None) | Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
+                // Without signals to pass on, what counts is left: not to end before the program.
+                Err(_) => return child.wait(),
             }
         }
     }
 }
 
-/// The kernel's own signals, as a terminal's Ctrl-C or a new window size, went to the whole process group, so that the program has
-/// them. What another process sent to this one is the program's too.
+/// Sends the program what is its own.
 fn pass_on(info: &siginfo, program: Pid) {
     let signal = info
         .ssi_signo
         .try_into()
         .map(<Signal as TryFrom<i32>>::try_from);
-    if let Ok(Ok(signal)) = signal {
-        // SI_USER, SI_TKILL, SI_QUEUE are not above 0; SI_KERNEL is (asm-generic/siginfo.h).
-        if signal != Signal::SIGCHLD && info.ssi_code <= 0 {
+    match signal {
+        Ok(Ok(signal)) if is_for_program(signal, info.ssi_code) => {
             // It may have ended just now.
             let _ = kill(program, signal);
         }
+        _ => {}
+    }
+}
+
+/// Whether a signal to this process is news for the program. What the kernel sends for keys and for a new size of the window goes to
+/// the whole process group of the terminal, so that the program has it; everything else came to this process alone.
+fn is_for_program(signal: Signal, code: i32) -> bool {
+    // What processes send has SI_USER, SI_TKILL or SI_QUEUE, none above 0; the kernel's own has SI_KERNEL (asm-generic/siginfo.h).
+    let from_kernel = code > 0;
+    match signal {
+        Signal::SIGCHLD => false,
+        Signal::SIGINT | Signal::SIGQUIT | Signal::SIGWINCH => !from_kernel,
+        _ => true,
     }
 }
 
@@ -90,4 +102,34 @@ pub fn status_of(ended: ExitStatus) -> u8 {
         .code()
         .unwrap_or_else(|| 128 + ended.signal().unwrap_or_default());
     u8::try_from(code).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::libc::{SI_KERNEL, SI_USER};
+
+    #[test]
+    fn keys_reach_the_program_once() {
+        for (signal, code, expected) in [
+            (Signal::SIGINT, SI_KERNEL, false),
+            (Signal::SIGINT, SI_USER, true),
+            (Signal::SIGQUIT, SI_KERNEL, false),
+            (Signal::SIGWINCH, SI_KERNEL, false),
+            (Signal::SIGTERM, SI_USER, true),
+            // A timer set before this program was executed; a hang-up that only the leader of the session is told.
+            (Signal::SIGALRM, SI_KERNEL, true),
+            (Signal::SIGHUP, SI_KERNEL, true),
+            (Signal::SIGCHLD, SI_USER, false),
+        ] {
+            assert_eq!(is_for_program(signal, code), expected, "{signal} {code}");
+        }
+    }
+
+    #[test]
+    fn the_status_tells_how_a_program_ended() {
+        for (wait_status, expected) in [(0, 0), (42 << 8, 42), (15, 143), (9, 137), (0x86, 134)] {
+            assert_eq!(status_of(ExitStatus::from_raw(wait_status)), expected);
+        }
+    }
 }

@@ -17,6 +17,7 @@ mod options;
 mod plan;
 mod process;
 mod recover;
+mod refusal;
 mod resolve;
 mod signals;
 mod sriov;
@@ -36,6 +37,7 @@ pub use process::Process;
 pub use recover::{
     Interrupted, Recovered, Recovery, interrupted, is_interrupted, plan_recover, recover,
 };
+pub use refusal::Refusal;
 pub use resolve::{resolve, resolve_all, resolve_one, with_groups};
 pub use sriov::{
     FunctionsWanted, TemporaryFunctions, VirtualFunctions, functions, new_token, node_to_open,

@@ -1,7 +1,7 @@
 //! How devices are to be bound.
 
 use super::{Owner, Process};
-use crate::types::DriverChoice;
+use crate::types::{DriverChoice, UseReason};
 
 /// How devices are to be bound.
 #[derive(Debug, Clone, Default)]
@@ -12,4 +12,6 @@ pub struct BindOptions {
     pub owner: Option<Owner>,
     /// The `run` that binds for as long as its program runs. It takes what is on a VFIO driver already as it is.
     pub run: Option<Process>,
+    /// The reasons for which a device in use is taken all the same.
+    pub allow: Vec<UseReason>,
 }

@@ -37,8 +37,6 @@ pub enum Step {
     },
     /// Load the module of this driver.
     LoadModule(String),
-    /// Have an NVMe controller manage one of its virtual functions.
-    Nvme(NvmeCommand),
     /// Give the nodes through which user space reaches the device, once they are there, to this owner.
     GiveNodes {
         /// The device.
@@ -50,6 +48,8 @@ pub enum Step {
     },
     /// Make a node whose it was, if it is still there.
     RestoreNode(NodeState),
+    /// Have an NVMe controller manage one of its virtual functions.
+    Nvme(NvmeCommand),
 }
 
 impl Step {
@@ -74,7 +74,6 @@ impl fmt::Display for Step {
                 shell_word(&path.to_string_lossy())
             ),
             Self::LoadModule(name) => write!(f, "modprobe {}", shell_word(name)),
-            Self::Nvme(command) => command.fmt(f),
             Self::GiveNodes { bdf, group, to } => {
                 let own = format!("/dev/vfio/devices/$(ls /sys/bus/pci/devices/{bdf}/vfio-dev)");
                 let nodes = match group {
@@ -97,6 +96,7 @@ impl fmt::Display for Step {
                     node.uid, node.gid, node.mode
                 )
             }
+            Self::Nvme(command) => command.fmt(f),
         }
     }
 }
@@ -242,6 +242,32 @@ mod tests {
                 "echo 0000:01:00.0 > /sys/bus/pci/drivers/vfio-pci/unbind",
                 "echo 0000:01:00.0 > /sys/bus/pci/drivers_probe",
             ]
+        );
+    }
+
+    #[test]
+    fn nodes_change_hands_as_shell_does_it() {
+        let bdf = "01:00.0".parse().unwrap();
+        let to = |gid| Owner { uid: 1000, gid };
+        let give = |group, to| Step::GiveNodes { bdf, group, to }.to_string();
+        let own = "/dev/vfio/devices/$(ls /sys/bus/pci/devices/0000:01:00.0/vfio-dev)";
+        assert_eq!(
+            give(Some(GroupId(7)), to(None)),
+            format!("chown 1000 /dev/vfio/7 {own}; chmod u+rw /dev/vfio/7 {own}")
+        );
+        assert_eq!(
+            give(None, to(Some(36))),
+            format!("chown 1000:36 {own}; chmod ug+rw {own}")
+        );
+        let node = NodeState {
+            path: "/dev/vfio/7".into(),
+            uid: 0,
+            gid: 36,
+            mode: 0o660,
+        };
+        assert_eq!(
+            Step::RestoreNode(node).to_string(),
+            "test ! -e /dev/vfio/7 || { chown 0:36 /dev/vfio/7; chmod 660 /dev/vfio/7; }"
         );
     }
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use super::nodes::NodeChange;
 use super::plan::plan;
-use super::{BindingError, DriverCore, DriverState, Entry, Goal, Journal, Step, StepError, Undo};
+use super::{
+    BindingError, DriverCore, DriverState, Entry, Goal, Journal, Owner, Step, StepError, Undo,
+};
 use crate::host::is_vfio_driver;
 use crate::types::{Bdf, GroupId};
 
@@ -24,6 +26,8 @@ pub struct Outcome {
     pub group: Option<GroupId>,
     /// The nodes through which user space reaches it.
     pub nodes: Vec<PathBuf>,
+    /// To whom they are given.
+    pub given: Option<Owner>,
 }
 
 /// A change to one device, and what the journal says of it meanwhile and afterwards.
@@ -173,8 +177,8 @@ fn verify(core: &dyn DriverCore, bdf: Bdf, goal: &Goal) -> Result<(), BindingErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binding::VFIO_PCI;
     use crate::binding::journal::Phase;
+    use crate::binding::{NodeState, VFIO_PCI};
     use nix::errno::Errno;
     use std::cell::{Cell, RefCell};
     use std::collections::BTreeMap;
@@ -184,6 +188,8 @@ mod tests {
     struct Model {
         devices: RefCell<BTreeMap<Bdf, DriverState>>,
         steps: Cell<usize>,
+        /// How many steps gave nodes away, and how many made one what it was.
+        node_steps: RefCell<[usize; 2]>,
         /// The steps, counted from 0, that fail.
         fails: Box<dyn Fn(usize) -> Option<StepError>>,
     }
@@ -198,6 +204,7 @@ mod tests {
             Self {
                 devices: RefCell::new(devices.iter().cloned().collect()),
                 steps: Cell::new(0),
+                node_steps: RefCell::default(),
                 fails: Box::new(fails),
             }
         }
@@ -255,9 +262,12 @@ mod tests {
                 return Err(error);
             }
             match step {
-                Step::Write { path, value } => self.write(path, value),
-                _ => Ok(()),
+                Step::Write { path, value } => return self.write(path, value),
+                Step::GiveNodes { .. } => self.node_steps.borrow_mut()[0] += 1,
+                Step::RestoreNode(_) => self.node_steps.borrow_mut()[1] += 1,
+                Step::LoadModule(_) | Step::Nvme(_) => {}
             }
+            Ok(())
         }
     }
 
@@ -393,6 +403,45 @@ mod tests {
                     .all(|entry| entry.phase == Phase::Bound)
             );
             assert_eq!(journal.entries().len(), 2);
+        }
+    }
+
+    /// The nodes are given away after the driver has the device, and made whose they were after it has left again.
+    #[test]
+    fn nodes_given_away_in_vain_are_taken_back() {
+        let owner = Owner {
+            uid: 1000,
+            gid: None,
+        };
+        let there = NodeState {
+            path: "/dev/vfio/7".into(),
+            uid: 0,
+            gid: 0,
+            mode: 0o600,
+        };
+        let change = |bdf| Change {
+            nodes: NodeChange::Give(owner, vec![there.clone()]),
+            ..to_vfio(bdf)
+        };
+        // The second device's fourth step is to give its nodes away.
+        for failing in [7, 99] {
+            let (_folder, journal) = journal();
+            let start = [(bdf(0), native()), (bdf(1), native())];
+            let model = Model::new(&start, move |step| {
+                (step == failing).then(|| StepError::Nodes("no node".to_owned()))
+            });
+            let done = apply(&model, &journal, &[change(bdf(0)), change(bdf(1))], &|| {
+                None
+            });
+            assert_eq!(done.is_ok(), failing == 99);
+            let [given, restored] = *model.node_steps.borrow();
+            let (state, counts) = match done {
+                Ok(()) => (bound(), (2, 0)),
+                Err(_) => (native(), (1, 2)),
+            };
+            assert_eq!((given, restored), counts);
+            assert_eq!(model.state(bdf(0)), state);
+            assert_eq!(model.state(bdf(1)), state);
         }
     }
 

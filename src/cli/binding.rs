@@ -3,13 +3,16 @@
 use clap::{Args, ValueHint};
 use std::ffi::OsString;
 
-use crate::types::{DeviceName, DriverChoice, OwnerName};
+use crate::types::{DeviceName, DriverChoice, OwnerName, UseReason};
 
 /// Arguments of `bind`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "The driver is changed through driver_override, read back, and undone if a step fails. \
-                  'iommu-tool unbind' restores what was there."
+                  'iommu-tool unbind' restores what was there. A device that the host uses is refused (exit status 3) with \
+                  each reason by name; --allow lifts the reasons it names, and no others. What no --allow lifts: a bridge \
+                  (pci-bridge), a device or virtual function that user space holds (held), another command at work on it \
+                  (locked), one that was interrupted (unfinished). With --json the refusal has its reasons as a list."
 )]
 pub struct BindArgs {
     /// The devices to bind
@@ -39,8 +42,12 @@ pub struct BindFlags {
 
     /// Give the devices' nodes in /dev/vfio to this user, by name or number, until they are given back; with :GROUP to a
     /// group too
-    #[arg(long, value_name = "USER[:GROUP]")]
+    #[arg(long, value_name = "USER[:GROUP]", value_hint = ValueHint::Username)]
     pub owner: Option<OwnerName>,
+
+    /// Take a device that is in use for this reason all the same; a refusal names its reasons. May be given several times
+    #[arg(long, value_name = "REASON,...", value_delimiter = ',')]
+    pub allow: Vec<UseReason>,
 }
 
 /// Arguments of `unbind`.

@@ -64,5 +64,6 @@ pub fn options(flags: &BindFlags) -> Result<BindOptions, BindingError> {
         driver: flags.driver.clone(),
         owner: flags.owner.as_ref().map(Owner::find).transpose()?,
         run: None,
+        allow: flags.allow.clone(),
     })
 }

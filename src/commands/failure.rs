@@ -1,7 +1,7 @@
 //! Errors become exit statuses here and nowhere else.
 
 use crate::bench::BenchError;
-use crate::binding::BindingError;
+use crate::binding::{BindingError, Refusal};
 use crate::checks::Problem;
 use crate::device::DeviceError;
 use crate::engine::EngineError;
@@ -60,6 +60,16 @@ pub fn status_of(error: &anyhow::Error) -> ExitStatus {
     error
         .downcast_ref()
         .map_or_else(|| class_of(error).into(), RunError::status)
+}
+
+/// The reasons of a refusal by their stable names: those of the first cause that knows any.
+#[must_use]
+pub fn refusals_of(error: &anyhow::Error) -> Vec<Refusal> {
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes
+        .map(BindingError::refusals)
+        .find(|refusals| !refusals.is_empty())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -47,12 +47,14 @@ pub(super) fn report(host: &Host, devices: &[DeviceName]) -> anyhow::Result<List
         .chain(&without_group)
         .map(|device| device.id);
     let names = host.pci_names(ids);
+    let kernel_names = host.kernel_names();
     Ok(ListReport::new(
         iommu,
         &groups,
         &without_group,
         &names,
-        &host.kernel_names(),
+        &kernel_names,
+        &host.usage(&kernel_names),
     ))
 }
 

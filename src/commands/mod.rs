@@ -29,7 +29,7 @@ mod unmap;
 mod vfs;
 mod walk;
 
-pub use failure::{Failure, class_of, status_of};
+pub use failure::{Failure, class_of, refusals_of, status_of};
 pub use run::RunError;
 
 use crate::cli::{Cli, Command};

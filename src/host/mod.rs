@@ -54,6 +54,7 @@ pub use faults::{
 pub use group::{Blocker, IommuGroup, OtherDevice, ReservedRegion};
 pub use holders::Holder;
 pub use huge_pages::{HugePages, TransparentHugePages};
+pub use in_use::{Usage, Use};
 pub use interrupt_remapping::InterruptRemapping;
 pub use iommu::{MissingIommu, ParameterChange};
 pub use iommu_unit::{IommuKind, IommuUnit};

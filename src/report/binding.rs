@@ -14,19 +14,39 @@ use crate::types::{Bdf, GroupId, OwnerName};
 #[derive(Debug, Serialize)]
 pub struct BindingReport {
     devices: Vec<Device>,
-    /// To whom their nodes were given.
+    /// The owner that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    given: Option<Given>,
+    owner: Option<Given>,
 }
 
 /// An owner, and what else he needs.
 #[derive(Debug, Serialize)]
 struct Given {
-    owner: String,
+    name: String,
     uid: u32,
     gid: Option<u32>,
     /// Nodes that are not the devices' own, and that he may not open.
-    closed: Vec<NodeState>,
+    closed: Vec<Node>,
+}
+
+#[derive(Debug, Serialize)]
+struct Node {
+    path: PathBuf,
+    uid: u32,
+    gid: u32,
+    /// In octal, as chmod(1) takes it.
+    mode: String,
+}
+
+impl From<NodeState> for Node {
+    fn from(node: NodeState) -> Self {
+        Self {
+            path: node.path,
+            uid: node.uid,
+            gid: node.gid,
+            mode: format!("{:04o}", node.mode),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -37,6 +57,9 @@ struct Device {
     driver: Option<String>,
     group: Option<GroupId>,
     nodes: Vec<PathBuf>,
+    /// To whom its nodes are given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    given: Option<Owner>,
     /// Devices of the group that keep user space from opening it.
     blockers: Vec<Blocker>,
 }
@@ -51,11 +74,12 @@ impl BindingReport {
             driver: outcome.after,
             group: outcome.group,
             nodes: outcome.nodes,
+            given: outcome.given,
             blockers,
         };
         Self {
             devices: outcomes.into_iter().map(device).collect(),
-            given: None,
+            owner: None,
         }
     }
 
@@ -63,11 +87,11 @@ impl BindingReport {
     #[must_use]
     pub fn given(self, name: &OwnerName, owner: Owner, closed: Vec<NodeState>) -> Self {
         Self {
-            given: Some(Given {
-                owner: name.to_string(),
+            owner: Some(Given {
+                name: name.to_string(),
                 uid: owner.uid,
                 gid: owner.gid,
-                closed,
+                closed: closed.into_iter().map(Node::from).collect(),
             }),
             ..self
         }
@@ -79,7 +103,7 @@ impl Given {
         writeln!(
             out,
             "the nodes are {}'s until unbind; what is mapped through them counts against a limit on locked memory (ulimit -l):",
-            self.owner
+            self.name
         )?;
         let names: Vec<_> = devices
             .iter()
@@ -98,7 +122,7 @@ impl Given {
             };
             writeln!(
                 out,
-                "  {}: that user may not open {} (user {}, group {}, mode {:04o}), which the backend {backend} needs",
+                "  {}: that user may not open {} (user {}, group {}, mode {}), which the backend {backend} needs",
                 style.caution("closed"),
                 node.path.display(),
                 node.uid,
@@ -123,6 +147,8 @@ impl Report for BindingReport {
             let now = name(&device.driver);
             if !device.changed {
                 write!(out, "is {now} already, nothing changed")?;
+            } else if device.driver == device.driver_before && device.given.is_some() {
+                write!(out, "is {now} as before, its nodes have a new owner")?;
             } else if device.driver == device.driver_before {
                 write!(out, "is {now} as before, its driver_override is restored")?;
             } else {
@@ -148,7 +174,7 @@ impl Report for BindingReport {
                 )?;
             }
         }
-        self.given
+        self.owner
             .iter()
             .try_for_each(|given| given.text(out, style, &self.devices))
     }
@@ -187,7 +213,7 @@ enum PlannedStep {
     },
     RestoreNode {
         #[serde(flatten)]
-        node: NodeState,
+        node: Node,
         shell: String,
     },
     Run {
@@ -202,16 +228,19 @@ impl PlannedStep {
         match step {
             Step::Write { path, value } => Self::Write { path, value, shell },
             Step::LoadModule(module) => Self::LoadModule { module, shell },
+            Step::Nvme(command) => Self::Nvme {
+                node: command.node,
+                controller: command.controller,
+                shell,
+            },
             Step::GiveNodes { bdf, to, .. } => Self::GiveNodes {
                 bdf,
                 uid: to.uid,
                 gid: to.gid,
                 shell,
             },
-            Step::RestoreNode(node) => Self::RestoreNode { node, shell },
-            Step::Nvme(command) => Self::Nvme {
-                node: command.node,
-                controller: command.controller,
+            Step::RestoreNode(node) => Self::RestoreNode {
+                node: node.into(),
                 shell,
             },
         }

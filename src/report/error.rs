@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use super::{Report, Style};
+use crate::binding::Refusal;
 use crate::types::ExitStatus;
 
 /// An error that ended a command: for people on standard error, for scripts with `--json` on standard output.
@@ -13,6 +14,9 @@ pub struct ErrorReport {
     error: String,
     causes: Vec<String>,
     exit_status: u8,
+    /// Why it was refused; missing if it was not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<Refusal>,
 }
 
 impl ErrorReport {
@@ -25,7 +29,14 @@ impl ErrorReport {
             error: chain.next().map(ToString::to_string).unwrap_or_default(),
             causes: chain.map(ToString::to_string).collect(),
             exit_status: status.0,
+            reasons: Vec::new(),
         }
+    }
+
+    /// With the reasons of a refusal.
+    #[must_use]
+    pub fn with_reasons(self, reasons: Vec<Refusal>) -> Self {
+        Self { reasons, ..self }
     }
 }
 

@@ -45,8 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_program_gets_the_mask_and_ends_with_its_parent() {
-        // The last field is the signal to come; /proc shows the mask, and prctl nothing.
+    fn the_program_gets_the_mask() {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGUSR2);
         let mut command = Command::new("grep");

@@ -13,6 +13,7 @@ mod node;
 mod owner_name;
 mod pci_id;
 mod size;
+mod use_reason;
 mod user_of_devices;
 
 pub use backend::{Backend, BackendChoice};
@@ -26,4 +27,5 @@ pub use node::{GroupId, VfioNode};
 pub use owner_name::{OwnerName, ParseOwnerNameError};
 pub use pci_id::PciId;
 pub use size::{ParseSizeError, Size};
+pub use use_reason::UseReason;
 pub use user_of_devices::UserOfDevices;

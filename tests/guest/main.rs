@@ -5,6 +5,7 @@
 
 mod binding;
 mod holding;
+mod in_use;
 mod looking;
 mod measuring;
 mod observing;
@@ -12,6 +13,7 @@ mod proof;
 mod recovering;
 mod refusals;
 mod required;
+mod running;
 mod safety;
 
 #[path = "../lab/mod.rs"]
@@ -44,11 +46,13 @@ fn main() {
         binding::trials(),
         refusals::trials(),
         safety::trials(),
+        in_use::trials(),
         measuring::trials(),
         holding::trials(),
         observing::trials(),
         looking::trials(),
         recovering::trials(),
+        running::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

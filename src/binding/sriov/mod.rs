@@ -25,7 +25,7 @@ use super::{
     StepError,
 };
 use crate::host::{Host, KernelLog, KernelRecord, PciDevice, Sriov, is_vfio_driver};
-use crate::types::Bdf;
+use crate::types::{Bdf, UseReason};
 use steps::{Facts, autoprobe, steps};
 use usable::wait_until_usable;
 
@@ -55,6 +55,8 @@ pub struct FunctionsWanted {
     pub autoprobe: bool,
     /// What whoever opens one must show, if the physical function was told to ask for it.
     pub token: Option<String>,
+    /// The reasons for which those in use are taken all the same.
+    pub allow: Vec<UseReason>,
 }
 
 /// The virtual functions of a physical one, as they are.
@@ -182,11 +184,11 @@ fn check(
     if pf.driver.is_none() {
         return Err(BindingError::NoDriverForFunctions(bdf));
     }
-    refuse_in_use(host, &sriov)?;
+    refuse_in_use(host, &sriov, &wanted.allow)?;
     Ok(sriov)
 }
 
-fn refuse_in_use(host: &Host, sriov: &Sriov) -> Result<(), BindingError> {
+fn refuse_in_use(host: &Host, sriov: &Sriov, allow: &[UseReason]) -> Result<(), BindingError> {
     for bdf in &sriov.functions {
         let Ok(device) = host.device(*bdf) else {
             continue;
@@ -195,7 +197,8 @@ fn refuse_in_use(host: &Host, sriov: &Sriov) -> Result<(), BindingError> {
         if !holders.is_empty() {
             return Err(BindingError::Held { bdf: *bdf, holders });
         }
-        let uses = host.uses(&device);
+        let mut uses = host.uses(&device);
+        uses.retain(|one| !allow.contains(&one.reason));
         if !uses.is_empty() {
             return Err(BindingError::InUse { bdf: *bdf, uses });
         }
@@ -282,6 +285,7 @@ fn put_back(change: &Change<'_>, entry: &FunctionsEntry) -> Result<u16, BindingE
         count: entry.before,
         autoprobe: entry.autoprobe.unwrap_or(true),
         token: None,
+        allow: Vec::new(),
     };
     let facts = Facts::of(host, pf, &sriov_of(host, pf)?)?;
     perform(&uninterrupted, &steps(&facts, &wanted)?)?;

@@ -88,6 +88,7 @@ fn wanted(count: u16) -> FunctionsWanted {
         count,
         autoprobe: false,
         token: None,
+        allow: Vec::new(),
     }
 }
 
@@ -124,7 +125,7 @@ pub fn restore_functions(host: &Host, pf: &PciDevice) -> Result<Option<u16>, Bin
     };
     let sriov = sriov_of(host, pf)?;
     if sriov.count() != entry.before {
-        refuse_in_use(host, &sriov)?;
+        refuse_in_use(host, &sriov, &[])?;
     }
     let core = Kernel(host);
     let change = Change {
@@ -149,12 +150,13 @@ pub fn plan_restore_functions(host: &Host, pf: &PciDevice) -> Result<Vec<Step>, 
     };
     let sriov = sriov_of(host, pf)?;
     if sriov.count() != entry.before {
-        refuse_in_use(host, &sriov)?;
+        refuse_in_use(host, &sriov, &[])?;
     }
     let wanted = FunctionsWanted {
         count: entry.before,
         autoprobe: entry.autoprobe.unwrap_or(true),
         token: None,
+        allow: Vec::new(),
     };
     steps(&Facts::of(host, pf, &sriov)?, &wanted)
 }

@@ -134,7 +134,7 @@ fn restore(host: &Host, outcomes: &[Outcome]) -> Result<(), (Vec<Bdf>, Box<Bindi
     for outcome in outcomes.iter().rev().filter(|outcome| outcome.changed) {
         match (restore_one(host, outcome.bdf, deadline), &mut left) {
             (Ok(()), _) => {}
-            (Err(error), None) => left = Some((vec![outcome.bdf], Box::new(error))),
+            (Err(error), None) => left = Some((vec![outcome.bdf], error.into())),
             (Err(error), Some((devices, _))) => {
                 log::error!("{}: {error}", outcome.bdf);
                 devices.push(outcome.bdf);
@@ -173,6 +173,7 @@ mod tests {
             changed: true,
             group: None,
             nodes: nodes.iter().map(Into::into).collect(),
+            given: None,
         };
         let told = environment(&[
             outcome("01:00.0", &["/dev/vfio/7", "/dev/vfio/devices/vfio0"]),
