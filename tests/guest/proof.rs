@@ -26,9 +26,9 @@ pub fn trials() -> Vec<Trial> {
         tells_what_is_not_translated,
     ));
     trials.push(in_guest(
-        "proof::an interrupted test leaves the device quiet",
+        "proof::an interrupted test leaves the device quiet; devices are kept apart",
         machine(Kernel::Lab, Iommu::Intel, &[]),
-        survives_an_interrupt,
+        |guest| survives_an_interrupt(guest).and_then(|()| keeps_devices_apart(guest)),
     ));
     trials
 }
@@ -200,4 +200,28 @@ fn survives_an_interrupt(guest: &mut Guest) -> Result<(), Failed> {
         0,
     )?;
     Ok(())
+}
+
+/// Devices of different kinds, named together: each is also sent to what is mapped for another.
+fn keeps_devices_apart(guest: &mut Guest) -> Result<(), Failed> {
+    run(guest, &format!("iommu-tool bind {EDU} nvme0 8086:10c9"), 0)?;
+    let script = format!("iommu-tool test --json {EDU} 01:00.0 8086:10c9");
+    let report = run_json(guest, &script, 0)?;
+    let tested = report["devices"].as_array().map_or(&[][..], Vec::as_slice);
+    for device in tested {
+        let checks = device["checks"].as_array().into_iter().flatten();
+        let mut apart = checks.filter(|check| check["id"] == "isolation.other-device");
+        if apart.next().is_none_or(|check| check["verdict"] != "pass") {
+            return Err(format!("the devices were not kept apart: {device:#}").into());
+        }
+    }
+    if tested.len() != 3 {
+        return Err(format!("not all devices were tested: {report:#}").into());
+    }
+    run(
+        guest,
+        &format!("iommu-tool unbind {EDU} 01:00.0 8086:10c9"),
+        0,
+    )?;
+    expect_clean_kernel(guest)
 }
