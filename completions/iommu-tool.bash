@@ -70,6 +70,9 @@ _iommu__tool() {
             iommu__tool,unmap)
                 cmd="iommu__tool__subcmd__unmap"
                 ;;
+            iommu__tool,vfs)
+                cmd="iommu__tool__subcmd__vfs"
+                ;;
             iommu__tool,walk)
                 cmd="iommu__tool__subcmd__walk"
                 ;;
@@ -127,6 +130,9 @@ _iommu__tool() {
             iommu__tool__subcmd__help,unmap)
                 cmd="iommu__tool__subcmd__help__subcmd__unmap"
                 ;;
+            iommu__tool__subcmd__help,vfs)
+                cmd="iommu__tool__subcmd__help__subcmd__vfs"
+                ;;
             iommu__tool__subcmd__help,walk)
                 cmd="iommu__tool__subcmd__help__subcmd__walk"
                 ;;
@@ -137,7 +143,7 @@ _iommu__tool() {
 
     case "${cmd}" in
         iommu__tool)
-            opts="-v -q -h -V --json --verbose --quiet --color --sysroot --help --version list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help"
+            opts="-v -q -h -V --json --verbose --quiet --color --sysroot --help --version list show doctor capture bind unbind vfs hold map unmap maps dump fill dma test bench walk faults completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -511,7 +517,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__help)
-            opts="list show doctor capture bind unbind hold map unmap maps dump fill dma test bench walk faults completions help"
+            opts="list show doctor capture bind unbind vfs hold map unmap maps dump fill dma test bench walk faults completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -776,6 +782,20 @@ _iommu__tool() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        iommu__subcmd__tool__subcmd__help__subcmd__vfs)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         iommu__subcmd__tool__subcmd__help__subcmd__walk)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -953,12 +973,16 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__show)
-            opts="-v -q -h --no-open --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --no-open --for --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --for)
+                    COMPREPLY=($(compgen -W "qemu libvirt cloud-hypervisor dpdk" -- "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -1058,6 +1082,31 @@ _iommu__tool() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --sysroot)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iommu__subcmd__tool__subcmd__vfs)
+            opts="-v -q -h --no-autoprobe --dry-run --json --verbose --quiet --color --sysroot --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0

@@ -4,13 +4,15 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 mod mapping;
+mod validation;
 
 pub use mapping::{
     Direction, DmaArgs, DumpArgs, FillArgs, HoldArgs, MapArgs, MapPages, MapProtection, MapsArgs,
     UnmapArgs,
 };
+pub use validation::VfsArgs;
 
-use crate::types::{BackendChoice, DeviceName, Iova, Size};
+use crate::types::{BackendChoice, DeviceName, Iova, Size, UserOfDevices};
 
 /// Bind PCI devices to VFIO, map memory through the IOMMU, prove by DMA what a device reaches, and measure what mapping costs.
 #[derive(Debug, Parser)]
@@ -97,6 +99,8 @@ pub enum Command {
     Bind(BindArgs),
     /// Give a device back to the driver it had before bind
     Unbind(UnbindArgs),
+    /// Make or remove the virtual functions of a device with SR-IOV
+    Vfs(VfsArgs),
     /// Own an address space and the devices in it, in the foreground, for a service manager
     Hold(HoldArgs),
     /// Map memory for a device, and keep it mapped
@@ -149,6 +153,10 @@ pub struct ShowArgs {
     /// Do not open the device
     #[arg(long)]
     pub no_open: bool,
+
+    /// Print only what another program is given to take the device, which must be bound: arguments, or XML
+    #[arg(long = "for", value_name = "PROGRAM")]
+    pub to: Option<UserOfDevices>,
 }
 
 /// Arguments of `doctor`.

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 use std::fs::OpenOptions;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::lock::Locks;
@@ -69,7 +69,9 @@ pub(super) fn change(
     if !host.is_live() {
         return Err(BindingError::Captured);
     }
-    devices.iter().try_for_each(may_write)?;
+    devices
+        .iter()
+        .try_for_each(|device| may_write(&device.sysfs().join("driver_override")))?;
     let _locks = Locks::take(&journal, devices)?;
     let signals = HeldSignals::hold().map_err(|errno| BindingError::File {
         action: "hold back",
@@ -86,12 +88,12 @@ pub(super) fn change(
     Ok(changes.iter().map(|change| change.bdf).collect())
 }
 
-fn may_write(device: &PciDevice) -> Result<(), BindingError> {
-    let path = device.sysfs().join("driver_override");
-    match OpenOptions::new().write(true).open(&path) {
+/// Whether this user may write a file of the live host.
+pub(super) fn may_write(path: &Path) -> Result<(), BindingError> {
+    match OpenOptions::new().write(true).open(path) {
         Ok(_) => Ok(()),
         Err(error) => Err(BindingError::MayNotWrite {
-            path,
+            path: path.to_owned(),
             errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
         }),
     }

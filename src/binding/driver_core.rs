@@ -2,17 +2,22 @@
 
 use nix::errno::Errno;
 use std::fs::OpenOptions;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use super::{DriverState, Step};
 use crate::host::Host;
+use crate::sys::nvme::AdminError;
 use crate::sys::{WriteOutcome, write_patiently};
 use crate::types::Bdf;
 
 /// How long a write to sysfs may take. Binding a network card takes seconds; vfio-pci asks the user of a device every 10 s
 /// to give it back (`vfio_unregister_group_dev` of drivers/vfio/vfio_main.c), so that after this nobody will.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The same for a write that makes virtual functions: drivers set up each in turn, some firmware in a second or more for each.
+const VF_PATIENCE: Duration = Duration::from_secs(300);
 
 /// The kernel's driver core, or what stands for it in a test.
 pub trait DriverCore {
@@ -36,11 +41,14 @@ pub enum StepError {
     #[error("{0}")]
     Refused(Errno),
     /// The write waits in the kernel, for somebody to let go of the device.
-    #[error("the kernel did not finish it within {} seconds", PATIENCE.as_secs())]
+    #[error("the kernel did not finish it in time (it waits for somebody, and goes on by itself)")]
     Sleeping,
     /// The module could not be loaded.
     #[error("the module was not loaded: {0}")]
     Module(String),
+    /// An NVMe controller refused a command.
+    #[error("{0}")]
+    Nvme(AdminError),
 }
 
 /// The kernel that this program runs on.
@@ -69,14 +77,23 @@ impl DriverCore for Kernel<'_> {
                     .map_err(|error| {
                         StepError::Refused(Errno::from_raw(error.raw_os_error().unwrap_or(0)))
                     })?;
-                match write_patiently(&file, format!("{value}\n").as_bytes(), PATIENCE) {
+                match write_patiently(&file, format!("{value}\n").as_bytes(), patience(path)) {
                     Ok(WriteOutcome::Done) => Ok(()),
                     Ok(WriteOutcome::Failed(errno)) | Err(errno) => Err(StepError::Refused(errno)),
                     Ok(WriteOutcome::Sleeping) => Err(StepError::Sleeping),
                 }
             }
             Step::LoadModule(name) => load_module(name),
+            Step::Nvme(command) => command.send().map_err(StepError::Nvme),
         }
+    }
+}
+
+fn patience(path: &Path) -> Duration {
+    if path.ends_with("sriov_numvfs") {
+        VF_PATIENCE
+    } else {
+        PATIENCE
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::{DriverState, Goal, Step, StepError};
 use crate::host::{Holder, HostError};
+use crate::sys::nvme::AdminError;
 use crate::types::{Bdf, ExitClass};
 
 /// Why the host was not changed as asked.
@@ -115,6 +116,108 @@ pub enum BindingError {
         /// What was undone.
         undo: Undo,
     },
+    /// The device can have no virtual functions.
+    #[error("{bdf} has no virtual functions to offer: {}", match physical {
+        Some(physical) => format!("it is one itself, of {physical}"),
+        None => "it has no SR-IOV capability, or it is turned off in the device's or the host's firmware".to_owned(),
+    })]
+    NoVirtualFunctions {
+        /// The device.
+        bdf: Bdf,
+        /// The physical function that it belongs to.
+        physical: Option<Bdf>,
+    },
+    /// It can have fewer.
+    #[error("{bdf} can have {total} virtual functions, not {wanted}")]
+    TooManyFunctions {
+        /// The device.
+        bdf: Bdf,
+        /// How many were asked for.
+        wanted: u16,
+        /// The most that it can have.
+        total: u16,
+    },
+    /// Nobody makes them.
+    #[error(
+        "{0} has no driver, and it is the driver that makes virtual functions: let the kernel find it one (echo {0} > /sys/bus/pci/drivers_probe), or bind it"
+    )]
+    NoDriverForFunctions(Bdf),
+    /// An earlier command that changed virtual functions did not end.
+    #[error(
+        "an earlier command that made or removed virtual functions of {0} was interrupted: 'iommu-tool recover' puts them back"
+    )]
+    UnfinishedFunctions(Bdf),
+    /// What is remembered of virtual functions cannot be read.
+    #[error(
+        "what is remembered of the virtual functions of {bdf} in {} is damaged: look at it, and remove it", path.display()
+    )]
+    DamagedFunctions {
+        /// The file.
+        path: PathBuf,
+        /// The device.
+        bdf: Bdf,
+    },
+    /// The kernel makes no virtual functions.
+    #[error("'{step}' failed: {errno}; {cause}{}", quoted(log))]
+    FunctionsRefused {
+        /// The step.
+        step: Step,
+        /// What the kernel said.
+        errno: Errno,
+        /// The likely cause, and what to do.
+        cause: String,
+        /// What it logged meanwhile.
+        log: Vec<String>,
+    },
+    /// All steps succeeded, and yet there is another number of virtual functions.
+    #[error(
+        "the kernel took every step, but {bdf} has {found} virtual functions that answer, not {wanted}"
+    )]
+    OtherNumber {
+        /// The device.
+        bdf: Bdf,
+        /// How many were asked for.
+        wanted: u16,
+        /// How many there are.
+        found: u16,
+    },
+    /// The number of virtual functions was not changed.
+    #[error("the virtual functions of {bdf} were not changed{}", match now {
+        Some(Ok(number)) => format!("; it has {number} as before"),
+        Some(Err(reason)) => format!("; they could not be put back ({reason}), 'iommu-tool recover' tries it again"),
+        None => "; the kernel still works on it, 'iommu-tool recover' does the rest".to_owned(),
+    })]
+    FunctionsNotChanged {
+        /// The device.
+        bdf: Bdf,
+        /// Why.
+        #[source]
+        cause: Box<BindingError>,
+        /// How many there are, or why they could not be put back; `None` if the kernel still works on it.
+        now: Option<Result<u16, String>>,
+    },
+    /// The controller of a physical function does not say how its virtual ones are put into use.
+    #[error("cannot ask {} how the virtual functions of {bdf} are put into use: {cause}", node.display())]
+    Nvme {
+        /// The device.
+        bdf: Bdf,
+        /// Its controller's node.
+        node: PathBuf,
+        /// Why.
+        cause: AdminError,
+    },
+    /// A controller has not enough to give.
+    #[error(
+        "{bdf} has NVMe queues and interrupts to give away for {most} virtual functions, not for {wanted}"
+    )]
+    NvmeShortage {
+        /// The device.
+        bdf: Bdf,
+        /// How many were asked for.
+        wanted: u16,
+        /// How many there is enough for.
+        most: u16,
+    },
     /// The kernel waits until the holders of the device let go.
     #[error(
         "the kernel takes the device back as soon as its holder lets go: {}; then 'iommu-tool unbind {bdf}' does the rest",
@@ -134,17 +237,26 @@ impl BindingError {
     pub fn class(&self) -> ExitClass {
         match self {
             Self::Host(error) => error.class(),
-            Self::Captured => ExitClass::Usage,
+            Self::Captured | Self::NoVirtualFunctions { .. } | Self::TooManyFunctions { .. } => {
+                ExitClass::Usage
+            }
             Self::Bridge(_)
             | Self::InUse { .. }
             | Self::Held { .. }
             | Self::Unfinished(_)
+            | Self::UnfinishedFunctions(_)
             | Self::Locked { .. }
             | Self::Waiting { .. } => ExitClass::Refused,
-            Self::NotDone { cause, .. } => cause.class(),
+            Self::NotDone { cause, .. } | Self::FunctionsNotChanged { cause, .. } => cause.class(),
             Self::MayNotWrite { .. }
             | Self::File { .. }
             | Self::DamagedJournal { .. }
+            | Self::DamagedFunctions { .. }
+            | Self::NoDriverForFunctions(_)
+            | Self::FunctionsRefused { .. }
+            | Self::OtherNumber { .. }
+            | Self::Nvme { .. }
+            | Self::NvmeShortage { .. }
             | Self::Interrupted(_)
             | Self::Step { .. }
             | Self::NotTaken { .. } => ExitClass::Failed,
@@ -202,6 +314,13 @@ fn goal(goal: &Goal) -> String {
     }
 }
 
+/// Lines of the kernel log, after a message.
+fn quoted(log: &[String]) -> String {
+    log.iter()
+        .map(|line| format!("; the kernel logged: {line}"))
+        .collect()
+}
+
 fn root_hint(errno: Errno) -> &'static str {
     match errno {
         Errno::EACCES | Errno::EPERM => "; run this as root",
@@ -211,8 +330,10 @@ fn root_hint(errno: Errno) -> &'static str {
 
 /// The likely cause of a failed step, and what to do.
 fn hint(step: &Step, cause: &StepError) -> &'static str {
-    let Step::Write { path, .. } = step else {
-        return "; is this module there for the running kernel?";
+    let path = match step {
+        Step::Write { path, .. } => path,
+        Step::LoadModule(_) => return "; is this module there for the running kernel?",
+        Step::Nvme(_) => return "; the drive's manual may say why",
     };
     let is_bind = path.ends_with("bind");
     let is_vfio = path.to_string_lossy().contains("vfio");

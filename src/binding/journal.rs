@@ -2,8 +2,9 @@
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{BindingError, DriverState};
@@ -14,6 +15,8 @@ use crate::types::Bdf;
 const FOLDER: &str = "/run/iommu-tool";
 const ENTRY_LIMIT: u64 = 64 << 10;
 const VERSION: u32 = 1;
+/// The names of the files about virtual functions begin so.
+const FUNCTIONS: &str = "functions-of-";
 
 /// The journal of a host: a file for each device that was changed and not given back.
 #[derive(Debug, Clone)]
@@ -60,6 +63,72 @@ pub struct Identity {
     subsystem_vendor: Option<u16>,
     subsystem_device: Option<u16>,
     place: Option<String>,
+}
+
+/// What is remembered of a physical function whose virtual ones were made, or are being made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionsEntry {
+    version: u32,
+    bdf: String,
+    /// What the device is, so that another one at the same address is not taken for it.
+    pub identity: Identity,
+    /// How many there were.
+    pub before: u16,
+    /// Whether the host's own drivers took new ones.
+    pub autoprobe: Option<bool>,
+    /// How far the change got.
+    pub phase: FunctionsPhase,
+    /// What whoever opens one must show, where the physical function is on a VFIO driver (a UUID).
+    pub token: Option<String>,
+}
+
+/// How far a change of virtual functions got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FunctionsPhase {
+    /// The change began and did not end.
+    Changing,
+    /// They are there for as long as a command runs.
+    Temporary,
+    /// They are there to stay.
+    Kept,
+}
+
+impl FunctionsEntry {
+    /// A new entry for a device whose virtual functions are about to be changed.
+    #[must_use]
+    pub fn new(
+        bdf: Bdf,
+        identity: Identity,
+        before: u16,
+        autoprobe: Option<bool>,
+        token: Option<String>,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            bdf: bdf.to_string(),
+            identity,
+            before,
+            autoprobe,
+            phase: FunctionsPhase::Changing,
+            token,
+        }
+    }
+
+    /// The device's address.
+    #[must_use]
+    pub fn bdf(&self) -> Option<Bdf> {
+        self.bdf.parse().ok()
+    }
+
+    /// The same entry in another phase.
+    #[must_use]
+    pub fn in_phase(&self, phase: FunctionsPhase) -> Self {
+        Self {
+            phase,
+            ..self.clone()
+        }
+    }
 }
 
 impl Identity {
@@ -149,45 +218,73 @@ impl Journal {
         self.folder.join(format!("{bdf}.json"))
     }
 
+    fn functions_file(&self, bdf: Bdf) -> PathBuf {
+        self.folder.join(format!("{FUNCTIONS}{bdf}.json"))
+    }
+
     /// What is remembered of the device at an address.
     ///
     /// # Errors
     /// The file cannot be read, or is damaged.
     pub fn entry(&self, bdf: Bdf) -> Result<Option<Entry>, BindingError> {
         let path = self.file(bdf);
-        let mut bytes = Vec::new();
-        match File::open(&path) {
-            Ok(file) => file.take(ENTRY_LIMIT).read_to_end(&mut bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => Err(error),
+        match read(&path)? {
+            None => Ok(None),
+            Some(bytes) => match serde_json::from_slice(&bytes) {
+                Ok(
+                    entry @ Entry {
+                        version: VERSION, ..
+                    },
+                ) => Ok(Some(entry)),
+                _ => Err(BindingError::DamagedJournal { path, bdf }),
+            },
         }
-        .map_err(|error| failed("read", &path, &error))?;
-        match serde_json::from_slice(&bytes) {
-            Ok(
-                entry @ Entry {
-                    version: VERSION, ..
-                },
-            ) => Ok(Some(entry)),
-            _ => Err(BindingError::DamagedJournal { path, bdf }),
+    }
+
+    /// What is remembered of the virtual functions of the device at an address.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is damaged.
+    pub fn functions(&self, bdf: Bdf) -> Result<Option<FunctionsEntry>, BindingError> {
+        let path = self.functions_file(bdf);
+        match read(&path)? {
+            None => Ok(None),
+            Some(bytes) => match serde_json::from_slice(&bytes) {
+                Ok(
+                    entry @ FunctionsEntry {
+                        version: VERSION, ..
+                    },
+                ) => Ok(Some(entry)),
+                _ => Err(BindingError::DamagedFunctions { path, bdf }),
+            },
         }
+    }
+
+    /// All that is remembered of virtual functions. Damaged entries are left out.
+    #[must_use]
+    pub fn all_functions(&self) -> Vec<FunctionsEntry> {
+        self.names()
+            .filter_map(|name| name.strip_prefix(FUNCTIONS)?.parse().ok())
+            .filter_map(|bdf| self.functions(bdf).ok().flatten())
+            .collect()
     }
 
     /// All that is remembered. Damaged entries are left out.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
+        self.names()
+            .filter_map(|name| name.parse().ok())
+            .filter_map(|bdf| self.entry(bdf).ok().flatten())
+            .collect()
+    }
+
+    /// The names of the files, without their endings.
+    fn names(&self) -> impl Iterator<Item = String> + use<> {
         fs::read_dir(&self.folder)
             .into_iter()
             .flatten()
             .flatten()
-            .filter_map(|file| {
-                file.file_name()
-                    .to_str()?
-                    .strip_suffix(".json")?
-                    .parse()
-                    .ok()
-            })
-            .filter_map(|bdf| self.entry(bdf).ok().flatten())
-            .collect()
+            .filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".json")?.to_owned()))
     }
 
     /// Makes what is remembered of a device this entry, or nothing. The file is whole at every moment.
@@ -195,11 +292,26 @@ impl Journal {
     /// # Errors
     /// The file cannot be written.
     pub fn set(&self, bdf: Bdf, entry: Option<&Entry>) -> Result<(), BindingError> {
-        let path = self.file(bdf);
+        self.write(&self.file(bdf), entry)
+    }
+
+    /// The same for what is remembered of its virtual functions.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_functions(
+        &self,
+        bdf: Bdf,
+        entry: Option<&FunctionsEntry>,
+    ) -> Result<(), BindingError> {
+        self.write(&self.functions_file(bdf), entry)
+    }
+
+    fn write<T: Serialize>(&self, path: &Path, entry: Option<&T>) -> Result<(), BindingError> {
         let Some(entry) = entry else {
-            return match fs::remove_file(&path) {
+            return match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    Err(failed("remove", &path, &error))
+                    Err(failed("remove", path, &error))
                 }
                 _ => Ok(()),
             };
@@ -207,14 +319,32 @@ impl Journal {
         let new = path.with_extension("new");
         let write = || -> io::Result<()> {
             fs::create_dir_all(&self.folder)?;
-            let mut file = File::create(&new)?;
+            // A token in it is for the administrator alone.
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&new)?;
             serde_json::to_writer_pretty(&mut file, entry)?;
             file.write_all(b"\n")?;
             file.sync_all()?;
-            fs::rename(&new, &path)
+            fs::rename(&new, path)
         };
-        write().map_err(|error| failed("write", &path, &error))
+        write().map_err(|error| failed("write", path, &error))
     }
+}
+
+/// The bytes of a file of the journal; `None` if there is none.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, BindingError> {
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(ENTRY_LIMIT).read_to_end(&mut bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => Err(error),
+    }
+    .map_err(|error| failed("read", path, &error))?;
+    Ok(Some(bytes))
 }
 
 pub(super) fn failed(action: &'static str, path: &Path, error: &io::Error) -> BindingError {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
+use super::NvmeCommand;
 use crate::types::Bdf;
 
 /// Which driver has a device, and which alone may have it.
@@ -36,10 +37,12 @@ pub enum Step {
     },
     /// Load the module of this driver.
     LoadModule(String),
+    /// Have an NVMe controller manage one of its virtual functions.
+    Nvme(NvmeCommand),
 }
 
 impl Step {
-    fn write(path: impl Into<PathBuf>, value: impl fmt::Display) -> Self {
+    pub(super) fn write(path: impl Into<PathBuf>, value: impl fmt::Display) -> Self {
         Self::Write {
             path: path.into(),
             value: value.to_string(),
@@ -60,6 +63,7 @@ impl fmt::Display for Step {
                 shell_word(&path.to_string_lossy())
             ),
             Self::LoadModule(name) => write!(f, "modprobe {}", shell_word(name)),
+            Self::Nvme(command) => command.fmt(f),
         }
     }
 }

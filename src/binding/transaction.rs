@@ -227,7 +227,7 @@ mod tests {
             }
             match step {
                 Step::Write { path, value } => self.write(path, value),
-                Step::LoadModule(_) => Ok(()),
+                Step::LoadModule(_) | Step::Nvme(_) => Ok(()),
             }
         }
     }

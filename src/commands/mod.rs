@@ -10,6 +10,7 @@ mod dump;
 mod failure;
 mod faults;
 mod fill;
+mod hand_over;
 mod hold;
 mod holder;
 mod interrupt;
@@ -23,6 +24,7 @@ mod target;
 mod test;
 mod unbind;
 mod unmap;
+mod vfs;
 mod walk;
 
 pub use failure::{Failure, class_of};
@@ -55,6 +57,7 @@ pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
         Command::Capture(args) => capture::run(args, context),
         Command::Bind(args) => bind::run(args, context),
         Command::Unbind(args) => unbind::run(args, context),
+        Command::Vfs(args) => vfs::run(args, context),
         Command::Hold(args) => hold::run(args, context),
         Command::Map(args) => map::run(args, context),
         Command::Unmap(args) => unmap::run(args, context),

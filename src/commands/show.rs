@@ -1,6 +1,6 @@
 //! `show DEVICE`: everything about one device.
 
-use super::Context;
+use super::{Context, hand_over};
 use crate::binding;
 use crate::cli::ShowArgs;
 use crate::device::{InterruptKind, VfioDevice};
@@ -16,6 +16,9 @@ use crate::types::{BackendChoice, ExitClass};
 pub fn run(args: &ShowArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let host = &context.host;
     let device = binding::resolve_one(host, &args.device)?;
+    if let Some(to) = args.to {
+        return hand_over::run(&device, to, context);
+    }
     let kernel_names = host.kernel_names();
     let profile = host.profile(&device, &host.pci_devices()?, &kernel_names);
     let opened = if args.no_open {

@@ -38,22 +38,21 @@ fn ready(host: &Host, devices: Vec<PciDevice>) -> anyhow::Result<Vec<Target>> {
     host.require_iommu()?;
     devices
         .into_iter()
-        .map(|device| Ok(target(host, device)?))
+        .map(|device| target(host, device))
         .collect()
 }
 
-fn target(host: &Host, device: PciDevice) -> Result<Target, Failure> {
+fn target(host: &Host, device: PciDevice) -> anyhow::Result<Target> {
     let bdf = device.bdf;
     let reason = match device.driver.as_deref() {
         Some(driver) if is_vfio_driver(driver) => {
-            let node = host.vfio_node(&device);
+            let node = binding::node_to_open(host, &device)?;
             return Ok(Target { device, node });
         }
         Some(driver) => format!("it is used by the kernel's driver {driver}"),
         None => "no driver has it".to_owned(),
     };
-    Err(Failure::new(
-        ExitClass::Refused,
-        format!("cannot open {bdf} through VFIO: {reason}. Run 'iommu-tool bind {bdf}' first"),
-    ))
+    let message =
+        format!("cannot open {bdf} through VFIO: {reason}. Run 'iommu-tool bind {bdf}' first");
+    Err(Failure::new(ExitClass::Refused, message).into())
 }

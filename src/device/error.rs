@@ -81,6 +81,18 @@ pub enum DeviceError {
         errno: Errno,
     },
 
+    /// It takes no token for its virtual functions.
+    #[error("cannot give {bdf} a token for its virtual functions: {errno}. {}", match errno {
+        Errno::ENOTTY => "It has no SR-IOV, or the kernel is older than 5.7",
+        _ => "The kernel log (dmesg) may say more",
+    })]
+    Token {
+        /// The device.
+        bdf: Bdf,
+        /// The kernel's error.
+        errno: Errno,
+    },
+
     /// The device has fewer interrupts.
     #[error("{bdf} has {available} {kind} interrupts, {wanted} are wanted")]
     TooFewInterrupts {

@@ -195,6 +195,19 @@ impl VfioDevice {
         vfio::reset(self.fd.as_fd()).map_err(|errno| DeviceError::Reset { bdf, errno })
     }
 
+    /// Tells a physical function which token whoever opens one of its virtual functions must show: a UUID. It holds until the device leaves
+    /// its VFIO driver.
+    pub fn set_function_token(&self, token: &str) -> Result<(), DeviceError> {
+        let digits: String = token.chars().filter(|c| *c != '-').collect();
+        let number = u128::from_str_radix(&digits, 16).map_err(|_| Errno::EINVAL);
+        number
+            .and_then(|uuid| vfio::set_vf_token(self.fd.as_fd(), uuid.to_be_bytes()))
+            .map_err(|errno| DeviceError::Token {
+                bdf: self.bdf,
+                errno,
+            })
+    }
+
     pub(super) fn fd(&self) -> &DeviceFd {
         &self.fd
     }

@@ -15,6 +15,7 @@ mod group;
 mod holders;
 mod huge_pages;
 mod in_use;
+mod interface;
 mod interrupt_remapping;
 mod iommu;
 mod iommu_unit;

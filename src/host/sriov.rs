@@ -26,6 +26,27 @@ pub struct Sriov {
 }
 
 impl Sriov {
+    /// How many virtual functions there are.
+    #[must_use]
+    pub fn count(&self) -> u16 {
+        // No more than `total`, which is a u16.
+        self.functions.len() as u16
+    }
+
+    /// Where as many virtual functions as there can be would lie, for those on bus numbers that exist (SR-IOV 1.1, section 2.1.2).
+    #[must_use]
+    pub fn places(&self, physical: Bdf) -> Vec<Bdf> {
+        let (Some(offset), Some(stride)) = (self.offset, self.stride) else {
+            return Vec::new();
+        };
+        let first = u32::from(physical.routing_id()) + u32::from(offset);
+        (0..u32::from(self.total))
+            .map(|number| first + number * u32::from(stride))
+            .map_while(|id| u16::try_from(id).ok())
+            .map(|id| physical.with_routing_id(id))
+            .collect()
+    }
+
     /// Whether no memory space was found for the virtual functions, so that none can be made.
     #[must_use]
     pub fn lacks_space(&self) -> bool {
@@ -125,6 +146,9 @@ mod tests {
         assert_eq!(sriov.bars.as_ref().unwrap()[0].size, 0x4000);
         assert!(!sriov.lacks_space());
         assert_eq!(host.physical_function(vf_bdf), Some(pf_bdf));
+        let places: Vec<String> = sriov.places(pf_bdf).iter().map(Bdf::to_string).collect();
+        assert_eq!((places.len(), &*places[0]), (7, "0000:01:10.0"));
+        assert_eq!(&*places[6], "0000:01:11.4");
         assert_eq!(host.sriov(vf_bdf), None);
 
         resource(none);

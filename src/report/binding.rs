@@ -106,6 +106,12 @@ enum PlannedStep {
         module: String,
         shell: String,
     },
+    /// A command for an NVMe controller.
+    Nvme {
+        node: PathBuf,
+        controller: u16,
+        shell: String,
+    },
 }
 
 impl PlanReport {
@@ -117,6 +123,11 @@ impl PlanReport {
             match step {
                 Step::Write { path, value } => PlannedStep::Write { path, value, shell },
                 Step::LoadModule(module) => PlannedStep::LoadModule { module, shell },
+                Step::Nvme(command) => PlannedStep::Nvme {
+                    node: command.node,
+                    controller: command.controller,
+                    shell,
+                },
             }
         };
         Self {
@@ -130,9 +141,9 @@ impl Report for PlanReport {
 
     fn text(&self, out: &mut dyn Write, _style: Style) -> io::Result<()> {
         self.steps.iter().try_for_each(|step| match step {
-            PlannedStep::Write { shell, .. } | PlannedStep::LoadModule { shell, .. } => {
-                writeln!(out, "{shell}")
-            }
+            PlannedStep::Write { shell, .. }
+            | PlannedStep::LoadModule { shell, .. }
+            | PlannedStep::Nvme { shell, .. } => writeln!(out, "{shell}"),
         })
     }
 }

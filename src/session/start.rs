@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::unistd::{geteuid, setsid};
 
 use super::folder::Unclaimed;
@@ -195,7 +196,7 @@ fn start(group: GroupId, device: Bdf, backend: BackendChoice) -> Result<StartRep
     arguments.push(device.to_string().into());
 
     if Path::new(SYSTEMD).exists() {
-        match as_unit(&folder, &arguments).spawn() {
+        match as_unit(&folder, group, &arguments).spawn() {
             Ok(mut child) => match wait(&waiting, &mut child)? {
                 Ok(report) => return Ok(report),
                 // No manager for this user, or it may not be asked: a container, a plain `su`.
@@ -211,11 +212,21 @@ fn start(group: GroupId, device: Bdf, backend: BackendChoice) -> Result<StartRep
     })
 }
 
-/// The holder as a transient unit of systemd, which is not part of the caller's session.
-fn as_unit(folder: &Folder, arguments: &[OsString]) -> Command {
+/// The holder as a transient unit of systemd, which is not part of the caller's session: `systemctl status 'iommu-tool*'`
+/// finds it, and the journal has what it says.
+fn as_unit(folder: &Folder, group: GroupId, arguments: &[OsString]) -> Command {
     let mut command = Command::new("systemd-run");
     command.args(["--quiet", "--collect", "--service-type=notify"]);
+    command.arg(format!("--unit=iommu-tool-group-{group}"));
     command.arg("--description=iommu-tool holds mappings");
+    // A unit has systemd's limit, which may be lower than the caller's own.
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK) {
+        let [soft, hard] = [soft, hard].map(|limit| match limit {
+            RLIM_INFINITY => "infinity".to_owned(),
+            bytes => bytes.to_string(),
+        });
+        command.arg(format!("--property=LimitMEMLOCK={soft}:{hard}"));
+    }
     if !geteuid().is_root() {
         command.arg("--user");
         if let Some(runtime) = folder.path().parent() {

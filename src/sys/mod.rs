@@ -6,6 +6,7 @@ pub mod descriptors;
 mod device_fd;
 mod event;
 pub mod iommufd;
+pub mod nvme;
 mod patient_write;
 pub mod vfio;
 

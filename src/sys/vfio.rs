@@ -6,12 +6,13 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::libc::c_int;
 use vfio_bindings::bindings::vfio::{
-    VFIO_IOMMU_INFO_CAPS, VFIO_IOMMU_INFO_PGSIZES, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE,
-    VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, VFIO_REGION_INFO_CAP_SPARSE_MMAP, VFIO_REGION_INFO_FLAG_CAPS,
-    vfio_device_detach_iommufd_pt, vfio_device_info, vfio_iommu_type1_dma_map,
-    vfio_iommu_type1_dma_unmap, vfio_iommu_type1_info, vfio_iommu_type1_info_cap_iova_range,
-    vfio_iommu_type1_info_dma_avail, vfio_iova_range, vfio_region_info,
-    vfio_region_info_cap_sparse_mmap, vfio_region_sparse_mmap_area,
+    VFIO_DEVICE_FEATURE_PCI_VF_TOKEN, VFIO_DEVICE_FEATURE_SET, VFIO_IOMMU_INFO_CAPS,
+    VFIO_IOMMU_INFO_PGSIZES, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL,
+    VFIO_REGION_INFO_CAP_SPARSE_MMAP, VFIO_REGION_INFO_FLAG_CAPS, vfio_device_detach_iommufd_pt,
+    vfio_device_feature, vfio_device_info, vfio_iommu_type1_dma_map, vfio_iommu_type1_dma_unmap,
+    vfio_iommu_type1_info, vfio_iommu_type1_info_cap_iova_range, vfio_iommu_type1_info_dma_avail,
+    vfio_iova_range, vfio_region_info, vfio_region_info_cap_sparse_mmap,
+    vfio_region_sparse_mmap_area,
 };
 
 use super::capability::{self, Capability, u32_at, u64_at};
@@ -30,6 +31,7 @@ mod ioctl {
     // These two answers grow by capabilities, so they are taken as bytes.
     ioctl_readwrite_bad!(device_get_region_info, request!(TYPE, BASE + 8), u8);
     ioctl_readwrite_bad!(iommu_get_info, request!(TYPE, BASE + 12), u8);
+    ioctl_readwrite_bad!(device_feature, request!(TYPE, BASE + 17), u8);
     ioctl_none_bad!(device_reset, request!(TYPE, BASE + 11));
     ioctl_write_ptr_bad!(
         iommu_map_dma,
@@ -127,6 +129,19 @@ pub fn device_info(device: BorrowedFd<'_>) -> nix::Result<vfio_device_info> {
     // SAFETY: the struct is the ioctl's own, and `argsz` is its size.
     unsafe { ioctl::device_get_info(device.as_raw_fd(), &mut info) }?;
     Ok(info)
+}
+
+/// Sets the token that whoever opens a virtual function of this device must show, as the 16 bytes of a UUID in the order of its text
+/// (VFIO_DEVICE_FEATURE, VFIO_DEVICE_FEATURE_PCI_VF_TOKEN).
+pub fn set_vf_token(device: BorrowedFd<'_>, uuid: [u8; 16]) -> nix::Result<()> {
+    let flags = VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_PCI_VF_TOKEN;
+    let size = size_of::<vfio_device_feature>() + uuid.len();
+    let mut request = Vec::with_capacity(size);
+    request.extend((size as u32).to_ne_bytes());
+    request.extend(flags.to_ne_bytes());
+    request.extend(uuid);
+    // SAFETY: the bytes are a `vfio_device_feature` with `argsz` their length; the kernel reads no more.
+    unsafe { ioctl::device_feature(device.as_raw_fd(), request.as_mut_ptr()) }.map(drop)
 }
 
 /// Resets a device.
@@ -266,6 +281,7 @@ mod tests {
             (12, 0x3b70), // VFIO_IOMMU_GET_INFO
             (13, 0x3b71), // VFIO_IOMMU_MAP_DMA
             (14, 0x3b72), // VFIO_IOMMU_UNMAP_DMA
+            (17, 0x3b75), // VFIO_DEVICE_FEATURE
             (20, 0x3b78), // VFIO_DEVICE_DETACH_IOMMUFD_PT
         ] {
             assert_eq!(request_code_none!(VFIO_TYPE, VFIO_BASE + offset), code);

@@ -34,6 +34,24 @@ impl Bdf {
         })
     }
 
+    /// Bus, device and function as one number, by which requests on the bus name their sender (PCI Express Base 6.0, section 2.2.4.2).
+    #[must_use]
+    pub fn routing_id(self) -> u16 {
+        u16::from(self.bus) << 8 | u16::from(self.device) << 3 | u16::from(self.function)
+    }
+
+    /// The function of the same domain with this routing ID.
+    #[must_use]
+    pub fn with_routing_id(self, id: u16) -> Self {
+        let [bus, rest] = id.to_be_bytes();
+        Self {
+            bus,
+            device: rest >> 3,
+            function: rest & 7,
+            ..self
+        }
+    }
+
     /// The PCI domain (segment), 0 on most hosts.
     #[must_use]
     pub fn domain(self) -> u32 {

@@ -85,6 +85,43 @@ fn server_says_what_binding_would_do_and_refuses_what_is_unsafe() {
 }
 
 #[test]
+fn server_says_what_virtual_functions_it_has_and_what_would_change() {
+    expect(
+        "two-socket-server",
+        "vfs",
+        &[
+            "vfs enp94s0f0",
+            "--json vfs enp94s0f0",
+            "vfs --dry-run enp94s0f0 max",
+            "vfs --dry-run enp94s0f0 0",
+            "vfs --dry-run eno1 2",
+            "vfs eno1 2",
+            "vfs eno1 99999",
+            "vfs --dry-run nvme1 1",
+            "vfs 5e:10.0 1",
+        ],
+    );
+}
+
+#[test]
+fn server_hands_devices_over() {
+    expect(
+        "two-socket-server",
+        "hand-over",
+        &[
+            "show 5e:10.0 --for qemu",
+            "--json show 5e:10.0 --for qemu",
+            "show 5e:10.0 --for libvirt",
+            "show 5e:10.0 --for cloud-hypervisor",
+            "show 5e:10.0 --for dpdk",
+            "--json show 5e:10.0 --for libvirt",
+            "show eno1 --for qemu",
+            "show 5e:10.0 --for vmware",
+        ],
+    );
+}
+
+#[test]
 fn server_remembers_what_a_device_was_bound_to() {
     expect(
         "two-socket-server",

@@ -6,6 +6,8 @@ pub(super) const ID: u8 = 0x10;
 const FLAGS: usize = 0x02;
 const DEVICE_CAPABILITIES: usize = 0x04;
 const DEVICE_CAPABILITIES_FLR: u32 = 1 << 28;
+const DEVICE_CONTROL_2: usize = 0x28;
+const DEVICE_CONTROL_2_ARI: u16 = 1 << 5;
 /// Advanced Features, by which conventional PCI devices have such a reset (Engineering Change Notice of 2006).
 const ADVANCED_FEATURES_ID: u8 = 0x13;
 const ADVANCED_FEATURES: usize = 0x03;
@@ -41,6 +43,8 @@ pub enum PortType {
 pub struct Express {
     /// What it is.
     pub port: PortType,
+    /// For a port that leads down: whether requests reach functions that are told by alternative routing IDs (section 6.13).
+    pub forwards_ari: bool,
 }
 
 impl PortType {
@@ -80,7 +84,11 @@ impl ConfigSpace {
             0xa => PortType::EventCollector,
             other => PortType::Unknown(other),
         };
-        Some(Express { port })
+        let control = self.word(at + DEVICE_CONTROL_2).unwrap_or(0);
+        Some(Express {
+            port,
+            forwards_ari: control & DEVICE_CONTROL_2_ARI != 0,
+        })
     }
 
     /// Whether the function can be reset alone, without others (section 6.6.2).

@@ -26,6 +26,7 @@ const HEADER_SIZE: usize = 64;
 /// Status register and its bit that says there is a list of capabilities (section 7.5.1.1.4).
 const STATUS: usize = 0x06;
 const STATUS_CAPABILITIES: u16 = 1 << 4;
+const REVISION_AND_CLASS: usize = 0x08;
 const HEADER_TYPE: usize = 0x0e;
 const HEADER_MULTIFUNCTION: u8 = 1 << 7;
 const CAPABILITIES_POINTER: usize = 0x34;
@@ -73,8 +74,8 @@ impl ConfigSpace {
     /// How much is visible.
     #[must_use]
     pub fn reach(&self) -> Reach {
-        // A device that does not answer reads as all ones; ffff is no vendor.
-        if self.bytes.len() < HEADER_SIZE || self.word(0) == Some(0xffff) {
+        // A device that does not answer reads as all ones. A virtual function's own IDs do so too (section 9.3.4.1), its class does not.
+        if self.bytes.len() < HEADER_SIZE || !self.answers() {
             return Reach::Nothing;
         }
         let is_express = self.capability(express::ID).is_some();
@@ -83,6 +84,13 @@ impl ConfigSpace {
             CONVENTIONAL_SIZE..EXTENDED_SIZE if is_express => Reach::Conventional,
             _ => Reach::Whole,
         }
+    }
+
+    /// Whether the device answers: one that is switched off, in reset or gone reads as all ones.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.dword(REVISION_AND_CLASS)
+            .is_some_and(|class| class != u32::MAX)
     }
 
     /// Whether the device has more functions than this one (section 7.5.1.1.9).
@@ -211,6 +219,9 @@ pub(super) mod tests {
         let list: &[(u8, usize, &[u8])] = &[(0x01, 0x40, &[]), (0x10, 0x50, &[2, 0])];
         assert_eq!(ConfigSpace::new(vec![]).reach(), Reach::Nothing);
         assert_eq!(ConfigSpace::new(vec![0xff; 256]).reach(), Reach::Nothing);
+        let mut virtual_function = space(4096, list, &[]);
+        virtual_function.bytes[..4].fill(0xff);
+        assert_eq!(virtual_function.reach(), Reach::Whole);
         assert_eq!(space(64, list, &[]).reach(), Reach::Header);
         assert_eq!(space(256, list, &[]).reach(), Reach::Conventional);
         assert_eq!(space(4096, list, &[]).reach(), Reach::Whole);

@@ -1,0 +1,18 @@
+//! The programs that take devices.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// A program that a device is handed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserOfDevices {
+    /// QEMU: arguments
+    Qemu,
+    /// libvirt: an element for the domain's XML
+    Libvirt,
+    /// Cloud Hypervisor: arguments
+    CloudHypervisor,
+    /// DPDK: arguments of the environment abstraction layer
+    Dpdk,
+}
