@@ -431,6 +431,7 @@ impl Observer for FakeHost {
             .iter()
             .filter(|_| self.logs_faults)
             .map(|page| host::Fault {
+                source: host::FaultSource::KernelLog,
                 time: Duration::ZERO,
                 iommu: IommuKind::Vtd,
                 device: Some(bdf()),
