@@ -138,7 +138,7 @@ fn dma(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     }
     let by = match watched {
         Ok(()) => format!("as {} has it too", compared.source),
-        Err(why) => format!("by its bytes only: {why}"),
+        Err(_) => format!("by its bytes only ({} says why)", PAGES.id),
     };
     Ok(Finding::pass(format!(
         "what the device wrote to {iova} appeared at a second virtual address of the page, and of another page mapped there next, {by}"

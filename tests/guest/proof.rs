@@ -28,7 +28,11 @@ pub fn trials() -> Vec<Trial> {
     trials.push(in_guest(
         "proof::an interrupted test leaves the device quiet; devices are kept apart",
         machine(Kernel::Lab, Iommu::Intel, &[]),
-        |guest| survives_an_interrupt(guest).and_then(|()| keeps_devices_apart(guest)),
+        |guest| {
+            survives_an_interrupt(guest)?;
+            keeps_devices_apart(guest)?;
+            serves_ordinary_users(guest)
+        },
     ));
     trials
 }
@@ -223,5 +227,30 @@ fn keeps_devices_apart(guest: &mut Guest) -> Result<(), Failed> {
         &format!("iommu-tool unbind {EDU} 01:00.0 8086:10c9"),
         0,
     )?;
+    expect_clean_kernel(guest)
+}
+
+/// A user with no more rights than those of the device's nodes: all checks of DMA pass, and what needs root is said.
+fn serves_ordinary_users(guest: &mut Guest) -> Result<(), Failed> {
+    let script = "
+        iommu-tool bind 8086:10c9 >&2 || exit
+        chown user /dev/vfio/$(basename $(readlink /sys/bus/pci/devices/0000:02:00.0/iommu_group)) && chmod 666 /dev/vfio/vfio &&
+        su user -c \"export PATH=$PATH; iommu-tool test --json --backend type1 02:00.0\"";
+    let report = run_json(guest, script, 0)?;
+    let device = &report["devices"][0];
+    for check in device["checks"].as_array().into_iter().flatten() {
+        let cannot_be = ["agreement.pages", "isolation.other-device"]
+            .iter()
+            .any(|id| check["id"] == *id);
+        let expected = if cannot_be { "skip" } else { "pass" };
+        if check["verdict"] != expected {
+            return Err(format!("not {expected} for an ordinary user: {check:#}").into());
+        }
+    }
+    let checks = device["checks"].as_array().into_iter().flatten();
+    let mut pages = checks.filter(|check| check["id"] == "agreement.pages");
+    let reason = pages.next().map(|check| check["detail"].to_string());
+    expect_words("the skip", &reason.unwrap_or_default(), &["it takes root"])?;
+    run(guest, "iommu-tool unbind 02:00.0", 0)?;
     expect_clean_kernel(guest)
 }
