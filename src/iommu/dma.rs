@@ -23,7 +23,7 @@ use crate::types::Size;
 const WORD: usize = size_of::<u64>();
 
 /// The least memory that is worth a thread of its own when pages are populated.
-const PIECE: usize = 32 << 20;
+pub(super) const PIECE: usize = 32 << 20;
 
 /// Memory for devices to reach, its pages populated: new memory, or a part of a file.
 ///
@@ -43,7 +43,8 @@ impl DmaBuffer {
     /// Memory of at least `size` bytes, rounded up to whole pages of that kind, and aligned to them.
     /// [`IommuError::NoPages`] if this host cannot give all of it in such pages.
     pub fn allocate(size: Size, pages: PageKind) -> Result<Self, IommuError> {
-        let buffer = Self::allocate_mostly(size, pages)?;
+        let buffer = Self::reserve(size, pages)?;
+        buffer.populate(0..buffer.size, pages)?;
         let first = buffer.address().as_ptr() as usize;
         let all_huge = || transparent_bytes(first, first + buffer.size) == buffer.size as u64;
         if pages == PageKind::Transparent && !all_huge() {
@@ -52,24 +53,11 @@ impl DmaBuffer {
         Ok(buffer)
     }
 
-    /// As [`Self::allocate`], but where transparent huge pages are scarce, the rest is made of base pages.
-    pub(super) fn allocate_mostly(size: Size, pages: PageKind) -> Result<Self, IommuError> {
+    /// As [`Self::allocate`], but where transparent huge pages are scarce, the rest is made of base pages; and no page is there before
+    /// [`Self::populate`] is told to make it.
+    pub(super) fn reserve(size: Size, pages: PageKind) -> Result<Self, IommuError> {
         let page = pages.page(size)?;
-        let failed = |error: io::Error| {
-            let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
-            match errno {
-                Errno::ENOMEM if matches!(pages, PageKind::Huge(_)) => pages.exhausted(size),
-                _ => IommuError::Memory {
-                    size,
-                    errno,
-                    cause: match errno {
-                        Errno::ENOMEM => "There is not enough free memory",
-                        Errno::EINVAL => "Kernels before 5.14 cannot populate memory in advance",
-                        _ => "The kernel log (dmesg) may say more",
-                    },
-                },
-            }
-        };
+        let failed = |error: io::Error| not_given(size, pages, &error);
         let too_large = || failed(Errno::ENOMEM.into());
         let rounded = size.bytes().checked_next_multiple_of(page);
         let room = rounded.and_then(|bytes| bytes.checked_add(page));
@@ -107,13 +95,6 @@ impl DmaBuffer {
             PageKind::Base => advise(Advice::NoHugePage).unwrap_or_default(),
             PageKind::Huge(_) => {}
         }
-        populate(
-            &mapping,
-            start..start + rounded,
-            page,
-            Advice::PopulateWrite,
-        )
-        .map_err(failed)?;
         Ok(Self {
             mapping,
             start,
@@ -121,6 +102,23 @@ impl DmaBuffer {
             shrinks: false,
             file,
         })
+    }
+
+    /// Puts pages of this kind, which the buffer was reserved for, behind a part of it.
+    pub(super) fn populate(&self, part: Range<usize>, pages: PageKind) -> Result<(), IommuError> {
+        let Some(size) = Size::new(part.len() as u64) else {
+            return Ok(());
+        };
+        let page = pages.page(size)? as usize; // The buffer has whole pages.
+        let start = self.start + part.start / page * page;
+        let end = self.start + part.end.next_multiple_of(page).min(self.size);
+        populate(&self.mapping, start..end, page, Advice::PopulateWrite)
+            .map_err(|error| not_given(size, pages, &error))
+    }
+
+    /// Whether it is a memfd that the kernel can map as such.
+    pub(super) fn is_file(&self) -> bool {
+        self.file.is_some()
     }
 
     /// A part of a file, shared with all who map or write it; for devices to read, and to write if it is `writable`.
@@ -260,6 +258,23 @@ impl DmaBuffer {
             self.size
         );
         self.address().as_ptr().wrapping_add(offset)
+    }
+}
+
+/// Why the kernel gave no memory.
+fn not_given(size: Size, pages: PageKind, error: &io::Error) -> IommuError {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    match errno {
+        Errno::ENOMEM if matches!(pages, PageKind::Huge(_)) => pages.exhausted(size),
+        _ => IommuError::Memory {
+            size,
+            errno,
+            cause: match errno {
+                Errno::ENOMEM => "There is not enough free memory",
+                Errno::EINVAL => "Kernels before 5.14 cannot populate memory in advance",
+                _ => "The kernel log (dmesg) may say more",
+            },
+        },
     }
 }
 

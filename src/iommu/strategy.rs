@@ -6,9 +6,12 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread;
 
+use super::dma::PIECE;
+use super::dma::mapping::Pieces;
 use super::{AddressSpace, DmaBuffer, DmaMapping, IommuError, PageKind};
-use crate::types::{Iova, Protection, Size};
+use crate::types::{Backend, Iova, Protection, Size};
 
 /// The huge page that mappings are aligned for, where nothing says otherwise.
 const HUGE: Size = match Size::new(2 << 20) {
@@ -24,7 +27,9 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// New memory of `size` bytes, to be mapped at `iova`; of these pages, else of those that make the map fastest:
+    /// New memory of `size` bytes, to be mapped at `iova`; of these pages, else of those that make the map fastest. Its pages are put behind it
+    /// when it is mapped, or written.
+    ///
     ///
     /// 1. reserved pages of 2 MiB, if enough are free and the size is a multiple of them. Larger ones only on demand: a page is
     ///    filled with zeros by one processor, so that a few large ones take longer;
@@ -54,7 +59,7 @@ impl Memory {
         // What lies before the IOVA in its huge page lies before the memory in its own.
         let before = iova.0 % page;
         let whole = size.bytes().checked_add(before).and_then(Size::new);
-        let buffer = DmaBuffer::allocate_mostly(whole.unwrap_or(size), pages)?;
+        let buffer = DmaBuffer::reserve(whole.unwrap_or(size), pages)?;
         let before = before as usize; // Less than a page.
         let part = before..before + size.bytes() as usize; // As the buffer is as long.
         Ok(Self {
@@ -82,14 +87,45 @@ impl Memory {
         self.part.clone()
     }
 
-    /// Maps it: reserved pages through their memfd where the kernel can, which spares it looking each page up.
+    /// Puts its pages behind it, and maps it.
+    ///
+    /// Reserved pages go through their memfd where the kernel can, which spares it looking each page up. All else is mapped in pieces by all
+    /// processors: while one fills the pages of a piece with zeros, another has the kernel map one. type1 maps one piece at a time,
+    /// iommufd several.
     pub fn map(
         &self,
         space: &Arc<dyn AddressSpace>,
         iova: Iova,
         protection: Protection,
     ) -> Result<DmaMapping, IommuError> {
+        let populate = |part: Range<usize>| self.buffer.populate(part, self.pages);
+        let through_file = self.buffer.is_file() && space.backend() == Backend::Iommufd;
+        let pieces = Pieces {
+            // A piece ends where a huge page does.
+            size: self.piece(),
+            threads: thread::available_parallelism().map_or(1, usize::from),
+            ready: &populate,
+        };
+        if !through_file && self.part.len() > pieces.size {
+            return DmaMapping::in_pieces(
+                space,
+                &self.buffer,
+                self.part(),
+                iova,
+                protection,
+                &pieces,
+            );
+        }
+        populate(self.part())?;
         DmaMapping::through_file(space, &self.buffer, self.part(), iova, protection)
+    }
+
+    /// The bytes of a piece: not less than a page.
+    fn piece(&self) -> usize {
+        match self.pages {
+            PageKind::Huge(page) => PIECE.max(page.bytes() as usize), // There is memory of that size.
+            PageKind::Transparent | PageKind::Base => PIECE,
+        }
     }
 }
 

@@ -4,10 +4,22 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use super::DmaBuffer;
 use crate::iommu::{AddressSpace, IommuError};
 use crate::types::{Iova, IovaRange, Protection};
+
+/// How a mapping is made of pieces.
+pub(in crate::iommu) struct Pieces<'r> {
+    /// The bytes of each, but for the last.
+    pub size: usize,
+    /// How many threads share the work.
+    pub threads: usize,
+    /// What is done to a part of the buffer before it is mapped.
+    pub ready: &'r (dyn Fn(Range<usize>) -> Result<(), IommuError> + Sync),
+}
 
 /// A buffer, or a part of it, at an IOVA; unmapped on drop.
 ///
@@ -57,6 +69,54 @@ impl DmaMapping {
             }
         }
         Self::new(space, buffer, part, iova, protection)
+    }
+
+    /// As [`Self::new`], piece by piece, by as many threads; each piece is made ready just before it is mapped. Zeroing the pages of one piece
+    /// and mapping another go on at the same time that way. It is unmapped as a whole.
+    ///
+    /// # Panics
+    /// If the pieces are not within the buffer, or not what `part` is made of.
+    pub(in crate::iommu) fn in_pieces(
+        space: &Arc<dyn AddressSpace>,
+        buffer: &Arc<DmaBuffer>,
+        part: Range<usize>,
+        iova: Iova,
+        protection: Protection,
+        pieces: &Pieces<'_>,
+    ) -> Result<Self, IommuError> {
+        let (range, _) = place(buffer, &part, iova)?;
+        let count = part.len().div_ceil(pieces.size);
+        let next = AtomicUsize::new(0);
+        let one = |at: usize| -> Result<(), IommuError> {
+            let start = part.start + at * pieces.size;
+            let piece = start..(start + pieces.size).min(part.end);
+            (pieces.ready)(piece.clone())?;
+            let iova = Iova(iova.0 + (start - part.start) as u64);
+            let (range, memory) = place(buffer, &piece, iova)?;
+            // SAFETY: as in `new`; the whole is taken out at once.
+            unsafe { space.map(range, memory, protection) }
+        };
+        let work = || -> Result<(), IommuError> {
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                if at >= count {
+                    return Ok(());
+                }
+                // After a failure the rest is not begun.
+                one(at).inspect_err(|_| next.store(count, Ordering::Relaxed))?;
+            }
+        };
+        // From here on what is mapped is unmapped when this is dropped.
+        let mapping = Self::of(space, buffer, range, protection);
+        thread::scope(|scope| {
+            let others: Vec<_> = (1..pieces.threads.min(count))
+                .map(|_| scope.spawn(work))
+                .collect();
+            others.into_iter().fold(work(), |result, other| {
+                result.and(other.join().expect("mapping does not panic"))
+            })
+        })?;
+        Ok(mapping)
     }
 
     fn of(
