@@ -4,6 +4,7 @@ use super::lane::Lane;
 use super::pattern::{Pattern, inverted};
 use super::{Check, Finding, Problem, Rig, Role};
 use crate::engine::EngineLimits;
+use crate::types::Level;
 
 /// Numbers through the engine's own memory.
 pub(super) const ECHO: Check = Check {
@@ -11,6 +12,7 @@ pub(super) const ECHO: Check = Check {
     title: "numbers in commands of the engine, and back in the device's answers",
     proves: "the device reads and writes, even one that shows nothing else of what it reads",
     role: Role::Echo,
+    level: Level::Quick,
     run: echo,
 };
 
@@ -20,6 +22,7 @@ pub(super) const SIZES: Check = Check {
     title: "loops of 1 byte to the largest transfer",
     proves: "the device reads and writes exactly the bytes it is told to, through the mappings made for it",
     role: Role::Dma,
+    level: Level::Quick,
     run: sizes,
 };
 
@@ -29,6 +32,7 @@ pub(super) const ALIGNMENT: Check = Check {
     title: "loops from and to unaligned addresses",
     proves: "the offset within a page survives translation",
     role: Role::Dma,
+    level: Level::Quick,
     run: alignment,
 };
 
@@ -38,6 +42,7 @@ pub(super) const PAGE_CROSSING: Check = Check {
     title: "loops that cross from one page to the next",
     proves: "a transfer that crosses pages goes on at the start of the next page",
     role: Role::Dma,
+    level: Level::Quick,
     run: page_crossing,
 };
 
@@ -47,6 +52,7 @@ pub(super) const PATTERNS: Check = Check {
     title: "loops of zeros, ones, a walking bit, and random bytes",
     proves: "no data line or bit is stuck",
     role: Role::KeepingDma,
+    level: Level::Quick,
     run: patterns,
 };
 
@@ -56,6 +62,7 @@ pub(super) const SCATTERED: Check = Check {
     title: "loops through scattered pages that are mapped as one range",
     proves: "pages from anywhere in memory appear to the device as one range, in the order of the IOVAs",
     role: Role::Dma,
+    level: Level::Quick,
     run: scattered,
 };
 

@@ -1,12 +1,14 @@
 //! What the checks work with: an address space, the device's engine, room for test mappings, and eyes on the host.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Problem;
 use super::controls::{Controls, Other};
 use super::observer::Observer;
 use super::placement::{Placement, last_address};
 use crate::engine::{DmaEngine, EngineError, EngineLimits, Loaded, Reading};
+use crate::host::IommuKind;
 use crate::iommu::{AddressSpace, DmaBuffer, IommuError, PageKind};
 use crate::types::{Bdf, Iova, IovaRange, Size};
 
@@ -22,6 +24,12 @@ pub struct Equipment<'a> {
     pub observer: &'a dyn Observer,
     /// Whether the user wants the run to end.
     pub stop: &'a dyn Fn() -> bool,
+    /// Shows how far a long check is.
+    pub progress: &'a dyn Fn(&str),
+    /// What kind of IOMMU translates for the device, if that is known.
+    pub iommu: Option<IommuKind>,
+    /// How long random loops go on.
+    pub soak: Duration,
     /// The first address above all memory and all devices of the host; `None` if it is not known.
     pub physical_top: Option<u64>,
     /// The lowest IOVA for test mappings, if the user chose one.
@@ -36,6 +44,9 @@ pub struct Rig<'a> {
     pub(super) other: Option<Other>,
     pub(super) observer: &'a dyn Observer,
     pub(super) seed: u64,
+    pub(super) iommu: Option<IommuKind>,
+    pub(super) soak: Duration,
+    pub(super) progress: &'a dyn Fn(&str),
     controls: &'a dyn Controls<'a>,
     engine: Option<Box<dyn DmaEngine + 'a>>,
     stop: &'a dyn Fn() -> bool,
@@ -46,8 +57,18 @@ pub struct Rig<'a> {
     placement: Placement,
     page: usize,
     turn: u64,
-    transfers: u64,
-    bytes: u64,
+    work: Work,
+}
+
+/// What a device did for a check.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Work {
+    /// How many times it read or wrote memory.
+    pub transfers: u64,
+    /// How many bytes that was.
+    pub bytes: u64,
+    /// How long this took, from the command until the device was done.
+    pub time: Duration,
 }
 
 impl<'a> Rig<'a> {
@@ -63,6 +84,9 @@ impl<'a> Rig<'a> {
             other,
             observer,
             stop,
+            progress,
+            iommu,
+            soak,
             physical_top,
             lowest_iova: chosen,
             seed,
@@ -81,6 +105,9 @@ impl<'a> Rig<'a> {
             other,
             observer,
             seed,
+            iommu,
+            soak,
+            progress,
             controls,
             engine,
             stop,
@@ -92,13 +119,12 @@ impl<'a> Rig<'a> {
             // The smallest page of an IOMMU fits any usize.
             page: page as usize,
             turn: 0,
-            transfers: 0,
-            bytes: 0,
+            work: Work::default(),
         })
     }
 
     /// What the engine can transfer; `None` if no engine drives the device.
-    pub(super) fn engine_limits(&self) -> Option<EngineLimits> {
+    pub fn engine_limits(&self) -> Option<EngineLimits> {
         self.engine.as_ref().map(|engine| engine.limits())
     }
 
@@ -275,16 +301,16 @@ impl<'a> Rig<'a> {
             .engine
             .as_mut()
             .expect("checks that do DMA run only where there is an engine");
-        self.transfers += 1;
-        self.bytes += size as u64;
-        Ok(go(engine.as_mut())?)
+        self.work.transfers += 1;
+        self.work.bytes += size as u64;
+        let begin = Instant::now();
+        let done = go(engine.as_mut());
+        self.work.time += begin.elapsed();
+        Ok(done?)
     }
 
-    /// The transfers and their bytes since the last call.
-    pub(super) fn take_counts(&mut self) -> (u64, u64) {
-        (
-            std::mem::take(&mut self.transfers),
-            std::mem::take(&mut self.bytes),
-        )
+    /// What the device did since the last call.
+    pub(super) fn take_work(&mut self) -> Work {
+        std::mem::take(&mut self.work)
     }
 }

@@ -14,7 +14,8 @@ fn finding(id: &str, fakes: &Fakes) -> Finding {
 }
 
 fn all(fakes: &Fakes) -> (Vec<Outcome>, End) {
-    fakes.rig(|rig| run(rig, |_| ()))
+    let checks: Vec<&Check> = CHECKS.iter().collect();
+    fakes.rig(|rig| run(rig, &checks, |_| ()))
 }
 
 /// The checks that do DMA, from the gate on.
@@ -355,7 +356,8 @@ fn an_interrupt_ends_the_run_between_two_transfers_and_leaves_nothing_mapped() {
 
     let mut started = Vec::new();
     let (outcomes, end) = fakes.rig(|rig| {
-        run(rig, |event| {
+        let checks: Vec<&Check> = CHECKS.iter().collect();
+        run(rig, &checks, |event| {
             if let Event::Started(check) = event {
                 started.push(check.id);
             }

@@ -11,11 +11,13 @@ mod nvme;
 pub use arena::{Arena, DmaPage, Pages, PhysicalAddress};
 pub use error::EngineError;
 
+use serde::Serialize;
+
 use crate::device::VfioDevice;
 use crate::types::{Iova, IovaRange, PciId};
 
 /// What an engine can transfer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct EngineLimits {
     /// Every address below 2^this is reached for certain.
     pub address_bits: u32,
@@ -66,7 +68,8 @@ impl EngineLimits {
 }
 
 /// What becomes of bytes that a device reads from memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Reading {
     /// It keeps them, whatever they are, and a store writes them elsewhere: memory to memory.
     Kept,
@@ -146,6 +149,8 @@ pub trait EngineDriver: Sync {
     fn name(&self) -> &'static str;
     /// One line about the devices it drives.
     fn about(&self) -> &'static str;
+    /// What it can transfer, in words: sizes, addresses, and what it shows of what the device reads.
+    fn limits(&self) -> &'static str;
     /// Whether it drives devices with this identity.
     fn drives(&self, id: &PciId) -> bool;
     /// Whether this driver was ever run on such a device, physical or emulated; otherwise only against fake registers.

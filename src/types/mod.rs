@@ -11,6 +11,7 @@ mod iova;
 mod node;
 mod pci_id;
 mod size;
+mod test_scope;
 mod user_of_devices;
 
 pub use backend::{Backend, BackendChoice};
@@ -22,4 +23,5 @@ pub use iova::{InvalidRange, Iova, IovaRange, PageSizes, ParseIovaError, Protect
 pub use node::{GroupId, VfioNode};
 pub use pci_id::PciId;
 pub use size::{ParseSizeError, Size};
+pub use test_scope::{Level, ParseSoakTimeError, SoakTime, TestScope};
 pub use user_of_devices::UserOfDevices;

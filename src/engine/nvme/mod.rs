@@ -47,6 +47,11 @@ impl EngineDriver for NvmeDriver {
         "NVMe controllers (class 010802); blocks are read and compared, never written unless allowed"
     }
 
+    fn limits(&self) -> &'static str {
+        "whole blocks, up to what the drive allows and 128 KiB, at multiples of 4 B, 64-bit addresses; writes blocks of its own to memory \
+         and compares memory with them where the drive has Compare; memory to memory with --destructive only; echoes numbers"
+    }
+
     fn drives(&self, id: &PciId) -> bool {
         // Mass storage, non-volatile memory, NVM Express I/O controller (PCI Code and ID Assignment 1.11, 1.2).
         id.class == 0x01_08_02
