@@ -61,6 +61,8 @@ pub enum Role {
     KeepingDma,
     /// Is only for devices that echo numbers.
     Echo,
+    /// Is only for devices with a clock that can be set.
+    Clock,
 }
 
 /// All checks, in the order in which they run: what cannot do harm comes first.
@@ -69,11 +71,20 @@ pub static CHECKS: &[Check] = &[
     agreement::PAGES,
     translation::CANARY,
     loopback::ECHO,
+    loopback::CLOCK,
     loopback::SIZES,
     loopback::ALIGNMENT,
     loopback::PAGE_CROSSING,
     loopback::PATTERNS,
     loopback::SCATTERED,
+    loopback::SHARED_PAGE,
+    loopback::LOW,
+    loopback::ABOVE_4G,
+    loopback::TOP,
+    loopback::BESIDE_RESERVED,
+    loopback::LAST_BYTE,
+    loopback::HUGE_PAGES,
+    loopback::MANY,
     agreement::DMA,
     isolation::NEIGHBOURS,
     isolation::UNMAPPED,
@@ -84,6 +95,7 @@ pub static CHECKS: &[Check] = &[
     isolation::OTHER_DEVICE,
     isolation::BUS_MASTER,
     isolation::RESET,
+    loopback::SOAK,
 ];
 
 /// What a run of the checks tells while it goes on.
@@ -157,5 +169,6 @@ fn suits(role: Role, limits: Option<EngineLimits>) -> bool {
         Role::WithoutDma | Role::Gate | Role::Dma => true,
         Role::KeepingDma => limits.reading == Reading::Kept,
         Role::Echo => limits.echoes,
+        Role::Clock => limits.has_clock,
     })
 }

@@ -25,6 +25,7 @@ pub(super) struct Placement {
     iovas: IovaAllocator,
     lowest: Option<Iova>,
     above_memory: bool,
+    within_reach: Vec<IovaRange>,
 }
 
 impl Placement {
@@ -66,6 +67,7 @@ impl Placement {
             iovas,
             lowest,
             above_memory,
+            within_reach: clipped,
         })
     }
 
@@ -103,6 +105,16 @@ impl Placement {
             .filter_map(|n| IovaRange::new(Iova(start.checked_add(n * span)?), size).ok())
             .find(|range| self.take(*range))?;
         self.take(bios).then_some((above, Some(bios)))
+    }
+
+    /// The usable ranges as far as the engine reaches, by rising IOVA.
+    pub(super) fn within_reach(&self) -> &[IovaRange] {
+        &self.within_reach
+    }
+
+    /// Takes a range back, to be given out again.
+    pub(super) fn free(&mut self, range: IovaRange) {
+        self.iovas.free(range);
     }
 
     /// As [`Self::take`], but not below all test mappings.

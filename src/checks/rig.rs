@@ -183,6 +183,29 @@ impl<'a> Rig<'a> {
         IovaRange::new(iova, self.page as u64).is_ok_and(|range| self.placement.take_stray(range))
     }
 
+    /// Takes this many pages from this IOVA on, wherever it is; only after the gate. `None` if they are not usable, out of reach, taken,
+    /// or below where the user wants all test mappings.
+    pub(super) fn take_place(&mut self, start: Iova, pages: usize) -> Option<IovaRange> {
+        let range = IovaRange::new(start, (pages * self.page) as u64).ok()?;
+        let wanted = self.chosen.is_none_or(|lowest| lowest <= start);
+        (wanted && self.placement.take(range)).then_some(range)
+    }
+
+    /// Takes a range back, to be given out again. Nothing may be mapped there.
+    pub(super) fn give_back(&mut self, range: IovaRange) {
+        self.placement.free(range);
+    }
+
+    /// The usable ranges as far as the engine reaches, by rising IOVA.
+    pub(super) fn within_reach(&self) -> Vec<IovaRange> {
+        self.placement.within_reach().to_vec()
+    }
+
+    /// The usable ranges, whatever the engine reaches, by rising IOVA.
+    pub(super) fn usable(&self) -> &[IovaRange] {
+        &self.usable
+    }
+
     /// IOVAs for this many pages at which DMA harms nobody whatever happens to it, and those which the device may make of
     /// them; as [`Placement::harmless`].
     pub(super) fn harmless_iovas(
@@ -231,6 +254,7 @@ impl<'a> Rig<'a> {
 
     /// Resets the device, and takes its engine into use again. Nothing may be mapped.
     pub(super) fn reset(&mut self) -> Result<(), Problem> {
+        self.finish()?;
         self.engine = None;
         self.controls.reset()?;
         self.engine = self.controls.open_engine()?;
@@ -240,6 +264,17 @@ impl<'a> Rig<'a> {
             self.placement.take(*range);
         }
         Ok(())
+    }
+
+    /// Has the engine put back what it changed in the device.
+    ///
+    /// # Errors
+    /// It could not.
+    pub fn finish(&mut self) -> Result<(), Problem> {
+        Ok(self
+            .engine
+            .as_mut()
+            .map_or(Ok(()), |engine| engine.finish())?)
     }
 
     /// A number that grows with each call, to make contents differ.
@@ -287,6 +322,16 @@ impl<'a> Rig<'a> {
     /// The device reads numbers and writes them elsewhere, both in the engine's own memory; returns what arrived.
     pub(super) fn echo(&mut self, numbers: &[u16]) -> Result<Vec<u16>, Problem> {
         self.transfer(size_of_val(numbers), |engine| engine.echo(numbers))
+    }
+
+    /// The device reads 8 bytes and sets its clock by them.
+    pub(super) fn set_clock(&mut self, source: Iova) -> Result<(), Problem> {
+        self.transfer(8, |engine| engine.set_clock(source))
+    }
+
+    /// The device writes its clock to memory, 8 bytes.
+    pub(super) fn read_clock(&mut self, destination: Iova) -> Result<(), Problem> {
+        self.transfer(8, |engine| engine.read_clock(destination))
     }
 
     fn transfer<T>(

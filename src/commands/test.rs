@@ -286,6 +286,7 @@ impl Opened<'_> {
         })?;
         let engine_limits = rig.engine_limits();
         let (outcomes, end) = checks::run(&mut rig, &checks, tell);
+        rig.finish()?;
         Ok(Tested {
             outcomes,
             end,

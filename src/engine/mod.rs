@@ -34,6 +34,8 @@ pub struct EngineLimits {
     pub reading: Reading,
     /// Whether it echoes numbers, see [`DmaEngine::echo`].
     pub echoes: bool,
+    /// Whether it has a clock, see [`DmaEngine::set_clock`].
+    pub has_clock: bool,
 }
 
 impl EngineLimits {
@@ -119,6 +121,22 @@ pub trait DmaEngine {
     /// another; returns what arrived, in the order in which it did. Engines that do not work by commands with numbers return none.
     fn echo(&mut self, _numbers: &[u16]) -> Result<Vec<u16>, EngineError> {
         Ok(Vec::new())
+    }
+
+    /// Puts back what transfers changed in the device. Dropping the engine does so too, but cannot say that it failed.
+    fn finish(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    /// The device reads 8 bytes at `source` and sets its clock by them: milliseconds in the lower 48 bits, the others 0. The clock goes
+    /// on from there; [`finish`](Self::finish) sets it as if it had never been touched.
+    fn set_clock(&mut self, _source: Iova) -> Result<(), EngineError> {
+        Err(EngineError::NoClock)
+    }
+
+    /// The device writes 8 bytes to `destination`, its clock in the lower 48 bits.
+    fn read_clock(&mut self, _destination: Iova) -> Result<(), EngineError> {
+        Err(EngineError::NoClock)
     }
 }
 

@@ -392,9 +392,9 @@ mod tests {
         assert_eq!(
             text(&report),
             "0000:00:03.0 (1234:11e8), IOMMU group 3, through type1, engine edu\n  \
-             PASS  mapping.round-trip      what was seen\n        | a line of the log\n  \
-             FAIL  translation.canary      NOT TRANSLATED: what was seen\n        | a line of the log\n  \
-             SKIP  loopback.sizes          what was seen\n        | a line of the log\n\
+             PASS  mapping.round-trip        what was seen\n        | a line of the log\n  \
+             FAIL  translation.canary        NOT TRANSLATED: what was seen\n        | a line of the log\n  \
+             SKIP  loopback.sizes            what was seen\n        | a line of the log\n\
              NOT TRANSLATED: this IOMMU lets the device reach memory by its physical address. Do not give any device of this host to a guest: \
              it could read and overwrite everything. The run ended before the device could do harm \
              (1 passed, 1 failed, 1 skipped, in 0.8 s)\n  \

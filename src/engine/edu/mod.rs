@@ -136,6 +136,7 @@ impl<R: Registers, M> DmaEngine for Edu<R, M> {
             alignment: 1,
             reading: Reading::Kept,
             echoes: false,
+            has_clock: false,
         }
     }
 

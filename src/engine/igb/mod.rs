@@ -222,6 +222,7 @@ impl<R: Registers, M> DmaEngine for Wire<R, M> {
             alignment: 1,
             reading: Reading::Kept,
             echoes: false,
+            has_clock: false,
         }
     }
 
