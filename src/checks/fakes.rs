@@ -69,6 +69,8 @@ pub(super) enum Fault {
     UnmapTakesAllIovas,
     /// Mappings beyond a thousand are acknowledged and not made.
     TableIsSmall,
+    /// From the sixth read on the device does not answer.
+    Hangs,
     /// From the sixth read on a bit comes out wrong.
     WearsOut,
     /// The unmap is acknowledged and not done.
@@ -402,6 +404,9 @@ impl DmaEngine for FakeEngine {
             }
         }
         self.transfers += 1;
+        if self.fault() == Fault::Hangs && self.transfers > 5 {
+            return Err(EngineError::Gone { engine: "fake" });
+        }
         let wears_out = self.fault() == Fault::WearsOut && self.transfers > 5;
         if self.fault() == Fault::FlippedBit || wears_out {
             bytes[size - 1] ^= 4;

@@ -191,6 +191,13 @@ impl<'a> Rig<'a> {
         (wanted && self.placement.take(range)).then_some(range)
     }
 
+    /// Takes this many pages from the last one below 4 GiB on; `None` if they cannot be had. The first page is `page`.
+    pub(super) fn take_border(&mut self) -> Option<Iova> {
+        let border = self.placement.take_border()?;
+        let middle = border.start().0 + (border.last().0 - border.start().0).div_ceil(2);
+        Some(Iova(middle - self.page as u64))
+    }
+
     /// Takes a range back, to be given out again. Nothing may be mapped there.
     pub(super) fn give_back(&mut self, range: IovaRange) {
         self.placement.free(range);

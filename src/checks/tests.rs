@@ -470,3 +470,24 @@ fn a_reset_that_fails_ends_the_dma() {
     assert!(reset.unwrap().finding.detail.contains("cannot reset"));
     assert_eq!(fakes.space.live_mappings(), 0);
 }
+
+#[test]
+fn an_engine_that_does_not_answer_any_more_is_asked_for_nothing_more() {
+    let fakes = Fakes::with(Fault::Hangs);
+
+    let (outcomes, end) = all(&fakes);
+
+    assert_eq!(Conclusion::of(&outcomes, end), Conclusion::Failed);
+    let failed = outcomes
+        .iter()
+        .position(|outcome| outcome.finding.verdict == Verdict::Fail)
+        .unwrap();
+    let why = &outcomes[failed].finding.detail;
+    assert!(why.contains("does not answer"), "{why}");
+    for outcome in &outcomes[failed + 1..] {
+        let why = &outcome.finding.detail;
+        assert!(why.contains("the engine failed in loopback.sizes"), "{why}");
+        assert_eq!(outcome.transfers, 0);
+    }
+    assert_eq!(fakes.space.live_mappings(), 0);
+}

@@ -238,8 +238,8 @@ impl Opened<'_> {
     ) -> anyhow::Result<Tested> {
         let checks = checks::select(plan.scope)?;
         let bdf = self.device.bdf();
-        if plan.scope.destructive {
-            log::info!("{bdf}: stored data may be changed, and is put back");
+        if let Some(driver) = plan.driver {
+            log::info!("{bdf}: engine {}: {}", driver.name(), driver.limits());
         }
         let observer = LiveHost::new(host, self.device.bdf());
         let physical = |address| observer.physical_address(address).ok();

@@ -76,14 +76,13 @@ fn huge_pages(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
         let memory = match allocate(size, ways) {
             Ok(memory) => Arc::new(memory),
             Err(error) => {
-                missing.push(format!("no page of {words}: {error}"));
+                missing.push((words, error.to_string()));
                 continue;
             }
         };
         let Ok(range) = rig.aligned_iovas(bytes, bytes) else {
-            missing.push(format!(
-                "no free IOVAs for a page of {words} within the device's reach"
-            ));
+            let why = format!("no free IOVAs for a page of {words} within the device's reach");
+            missing.push((words, why));
             continue;
         };
         let (all, start) = (0..memory.size(), range.start());
@@ -107,18 +106,17 @@ fn huge_pages(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
         seen.push(words);
     }
     Ok(if seen.is_empty() {
-        Finding::not_here(missing.join("; "))
+        let why: Vec<String> = missing.into_iter().map(|(_, why)| why).collect();
+        Finding::not_here(why.join("; "))
     } else {
-        let pages = format!(
-            "loops through both ends and the middle of a page of {} came back right",
-            seen.join(" and one of ")
-        );
-        Finding::pass(
-            std::iter::once(pages)
-                .chain(missing)
-                .collect::<Vec<_>>()
-                .join("; "),
-        )
+        let pages = seen.join(" and one of ");
+        let missing = missing
+            .iter()
+            .map(|(words, _)| format!("; there is none of {words}"));
+        Finding::pass(format!(
+            "loops through both ends and the middle of a page of {pages} came back right{}",
+            missing.collect::<String>()
+        ))
     })
 }
 

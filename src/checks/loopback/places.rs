@@ -89,10 +89,14 @@ fn above_4g(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
             reach.unwrap_or_default()
         )));
     }
-    let page = rig.page() as u64;
-    // First across the border itself.
-    let places = (0..TRIES).map(|at| Iova(FOUR_GIB - page + at * page));
-    at_first_free(rig, places.collect())
+    match rig.take_border() {
+        Some(border) => through(rig, border),
+        None => {
+            let page = rig.page() as u64;
+            let places = (0..TRIES).map(|at| Iova(FOUR_GIB + at * page));
+            at_first_free(rig, places.collect())
+        }
+    }
 }
 
 fn top(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
@@ -118,24 +122,30 @@ fn top(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     })
 }
 
-/// Loops across the border between the two pages at the first of these places that is free, to memory elsewhere and back.
+/// [`through`] the first of these places that is free.
 fn at_first_free(rig: &mut Rig<'_>, places: Vec<Iova>) -> Result<Finding, Problem> {
     let free = |place: &Iova| rig.take_place(*place, PAGES);
-    let Some(range) = places.iter().find_map(free) else {
-        return Ok(out_of_bounds());
-    };
-    let there = Lane::at(rig, range.start(), &[0, 1], Protection::ReadWrite)?;
+    match places.iter().find_map(free) {
+        Some(range) => through(rig, range.start()),
+        None => Ok(out_of_bounds()),
+    }
+}
+
+/// Loops between the two pages from `start` on, across the border between them, and memory elsewhere.
+fn through(rig: &mut Rig<'_>, start: Iova) -> Result<Finding, Problem> {
+    let there = Lane::at(rig, start, &[0, 1], Protection::ReadWrite)?;
     let elsewhere = Lane::new(rig, &[0, 1], Protection::ReadWrite)?;
-    let size = rig.largest_transfer();
+    let (page, size) = (rig.page(), rig.largest_transfer());
     // Not at address 0 itself, which some devices take for no address.
     let case = Case {
-        source: rig.page() - size / 2,
-        destination: rig.page() - size / 2,
+        source: page - size / 2,
+        destination: page - size / 2,
         size,
     };
     Ok(match there_and_back(rig, &there, &elsewhere, case)? {
         Ok(()) => Finding::pass(format!(
-            "loops of {size} bytes through {range} came back right"
+            "loops of {size} bytes across {} came back right",
+            there.iova(page)
         )),
         Err(finding) => finding,
     })
