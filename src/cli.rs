@@ -7,7 +7,7 @@ mod binding;
 mod mapping;
 mod validation;
 
-pub use binding::{BindArgs, BindFlags, UnbindArgs};
+pub use binding::{BindArgs, BindFlags, RecoverArgs, RunArgs, UnbindArgs};
 pub use mapping::{
     Direction, DmaArgs, DumpArgs, FillArgs, HoldArgs, MapArgs, MapPages, MapProtection, MapsArgs,
     UnmapArgs,
@@ -103,6 +103,10 @@ pub enum Command {
     Unbind(UnbindArgs),
     /// Make or remove the virtual functions of a device with SR-IOV
     Vfs(VfsArgs),
+    /// Put back what interrupted commands left behind
+    Recover(RecoverArgs),
+    /// Bind devices, run a command with them, and give them back whatever happens
+    Run(RunArgs),
     /// Own an address space and the devices in it, in the foreground, for a service manager
     Hold(HoldArgs),
     /// Map memory for a device, and keep it mapped

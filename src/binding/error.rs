@@ -51,9 +51,37 @@ pub enum BindingError {
         /// Why.
         reason: &'static str,
     },
+    /// There is no such user or group.
+    #[error("there is no {kind} '{name}'; a number works for one that this host has no name for")]
+    NoSuchOwner {
+        /// User or group.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A `run` has bound the device, and its program has not ended.
+    #[error(
+        "'iommu-tool run' (process {pid}) has {bdf} until its program ends; end that and it gives the device back"
+    )]
+    Running {
+        /// The device.
+        bdf: Bdf,
+        /// The `run`.
+        pid: u32,
+    },
+    /// `run` would have to change a device that is on a VFIO driver already.
+    #[error(
+        "{bdf} is on {driver} already, and run takes such a device as it is: leave --driver and --owner away, or 'iommu-tool unbind {bdf}' first"
+    )]
+    BoundBefore {
+        /// The device.
+        bdf: Bdf,
+        /// Its driver.
+        driver: String,
+    },
     /// An earlier command on this device did not end.
     #[error(
-        "an earlier command on {0} was interrupted: 'iommu-tool unbind {0}' puts the device back as it was"
+        "an earlier command on {0} was interrupted: 'iommu-tool recover {0}' puts the device back as it was"
     )]
     Unfinished(Bdf),
     /// Another command works on the same group.
@@ -231,7 +259,7 @@ pub enum BindingError {
     },
     /// The kernel waits until the holders of the device let go.
     #[error(
-        "the kernel takes the device back as soon as its holder lets go: {}; then 'iommu-tool unbind {bdf}' does the rest",
+        "the kernel takes the device back as soon as its holder lets go: {}; then 'iommu-tool recover {bdf}' does the rest",
         if holders.is_empty() { "no process with the device open was found, look for one in other containers".to_owned() } else { list(holders) }
     )]
     Waiting {
@@ -250,11 +278,14 @@ impl BindingError {
             Self::Host(error) => error.class(),
             Self::Captured
             | Self::UnfitDriver { .. }
+            | Self::NoSuchOwner { .. }
             | Self::NoVirtualFunctions { .. }
             | Self::TooManyFunctions { .. } => ExitClass::Usage,
             Self::Bridge(_)
             | Self::InUse { .. }
             | Self::Held { .. }
+            | Self::Running { .. }
+            | Self::BoundBefore { .. }
             | Self::Unfinished(_)
             | Self::UnfinishedFunctions(_)
             | Self::Locked { .. }
@@ -296,7 +327,7 @@ impl fmt::Display for Undo {
         for (bdf, reason) in &self.left {
             write!(
                 f,
-                "; {bdf} could not be put back ({reason}), 'iommu-tool unbind {bdf}' tries it again"
+                "; {bdf} could not be put back ({reason}), 'iommu-tool recover {bdf}' tries it again"
             )?;
         }
         Ok(())
@@ -346,6 +377,7 @@ fn hint(step: &Step, cause: &StepError) -> &'static str {
         Step::Write { path, .. } => path,
         Step::LoadModule(_) => return "; is this module there for the running kernel?",
         Step::Nvme(_) => return "; the drive's manual may say why",
+        Step::GiveNodes { .. } | Step::RestoreNode(_) => return "",
     };
     let is_bind = path.ends_with("bind");
     let is_vfio = path.to_string_lossy().contains("vfio");

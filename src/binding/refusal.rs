@@ -53,6 +53,8 @@ impl BindingError {
             Self::Unfinished(bdf) | Self::UnfinishedFunctions(bdf) => {
                 plain(Some(*bdf), "unfinished")
             }
+            Self::Running { bdf, .. } => plain(Some(*bdf), "running"),
+            Self::BoundBefore { bdf, .. } => plain(Some(*bdf), "bound-before"),
             Self::Locked { .. } => plain(None, "locked"),
             Self::NotDone { cause, .. } => cause.refusals(),
             _ => Vec::new(),

@@ -8,7 +8,9 @@ use crate::engine::EngineError;
 use crate::host::{CaptureError, HostError};
 use crate::iommu::IommuError;
 use crate::session::{self, SessionError};
-use crate::types::ExitClass;
+use crate::types::{ExitClass, ExitStatus};
+
+use super::run::RunError;
 
 /// An error of a command itself, with the exit status it leads to.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,14 @@ pub fn class_of(error: &anyhow::Error) -> ExitClass {
             })
     };
     error.chain().find_map(known).unwrap_or(ExitClass::Failed)
+}
+
+/// The exit status for an error.
+#[must_use]
+pub fn status_of(error: &anyhow::Error) -> ExitStatus {
+    error
+        .downcast_ref()
+        .map_or_else(|| class_of(error).into(), RunError::status)
 }
 
 /// The reasons of a refusal by their stable names: those of the first cause that knows any.

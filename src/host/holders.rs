@@ -49,6 +49,19 @@ impl Host {
             .collect()
     }
 
+    /// When a process started, in clock ticks since the boot (proc_pid_stat(5), field 22); `None` if there is none, or it has
+    /// ended and nobody waited for it yet.
+    #[must_use]
+    pub fn process_start(&self, pid: u32) -> Option<u64> {
+        let stat = self.attribute(format!("/proc/{pid}/stat"))?;
+        // The second field, the command in parentheses, may have anything in it.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let mut fields = rest.split_whitespace();
+        let is_over = matches!(fields.next()?, "Z" | "X");
+        let started = fields.nth(18)?.parse().ok()?;
+        (!is_over).then_some(started)
+    }
+
     fn holder(&self, pid: u32, nodes: &[PathBuf]) -> Option<Holder> {
         let process = PathBuf::from(format!("/proc/{pid}"));
         let open = process.join("fd");

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use super::{Report, Style};
 use crate::binding::Refusal;
-use crate::types::ExitClass;
+use crate::types::ExitStatus;
 
 /// An error that ended a command: for people on standard error, for scripts with `--json` on standard output.
 #[derive(Debug, Serialize)]
@@ -23,12 +23,12 @@ impl ErrorReport {
     /// From an error and its causes, outermost first.
     pub fn new<'e>(
         mut chain: impl Iterator<Item = &'e (dyn std::error::Error + 'static)>,
-        class: ExitClass,
+        status: ExitStatus,
     ) -> Self {
         Self {
             error: chain.next().map(ToString::to_string).unwrap_or_default(),
             causes: chain.map(ToString::to_string).collect(),
-            exit_status: class as u8,
+            exit_status: status.0,
             reasons: Vec::new(),
         }
     }

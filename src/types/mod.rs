@@ -20,7 +20,7 @@ pub use backend::{Backend, BackendChoice};
 pub use bdf::{Bdf, ParseBdfError};
 pub use device_name::{DeviceName, ParseDeviceNameError};
 pub use driver_choice::DriverChoice;
-pub use exit::ExitClass;
+pub use exit::{ExitClass, ExitStatus};
 pub use function_count::{FunctionCount, ParseFunctionCountError};
 pub use iova::{InvalidRange, Iova, IovaRange, PageSizes, ParseIovaError, Protection};
 pub use node::{GroupId, VfioNode};

@@ -12,6 +12,7 @@ mod observing;
 mod proof;
 mod refusals;
 mod required;
+mod running;
 mod safety;
 
 #[path = "../lab/mod.rs"]
@@ -45,6 +46,7 @@ fn main() {
         holding::trials(),
         observing::trials(),
         looking::trials(),
+        running::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

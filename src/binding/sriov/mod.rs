@@ -12,7 +12,9 @@ mod tests;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-pub use temporary::{TemporaryFunctions, restore_functions, unfinished_functions};
+pub use temporary::{
+    TemporaryFunctions, plan_restore_functions, restore_functions, unfinished_functions,
+};
 pub use token::{new_token, node_to_open};
 
 use super::bind::may_write;
@@ -153,15 +155,7 @@ fn begin(
     let functions = host.sriov(pf.bdf).into_iter().flat_map(|s| s.functions);
     devices.extend(functions.filter_map(|bdf| host.device(bdf).ok()));
     let locks = Locks::take(journal, &devices)?;
-    Ok((locks, hold_signals()?))
-}
-
-fn hold_signals() -> Result<HeldSignals, BindingError> {
-    HeldSignals::hold().map_err(|errno| BindingError::File {
-        action: "hold back",
-        path: "signals".into(),
-        errno,
-    })
+    Ok((locks, HeldSignals::hold()?))
 }
 
 /// Refuses what cannot be done, or would take a device away from someone.
