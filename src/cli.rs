@@ -357,7 +357,8 @@ pub struct WalkArgs {
 /// Arguments of `faults`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Faults are read from the kernel's log (VT-d, AMD-Vi, SMMUv3, virtio-iommu), which needs root on most hosts. \
+    after_help = "Faults are read from the kernel's log (VT-d, AMD-Vi, SMMUv3, virtio-iommu), which needs root on most hosts, and with \
+                  --follow from trace events too, for those that the log leaves out (AMD-Vi, SMMU). \
                   The kernel limits how many it logs; where IOMMUs count interrupts of their own for faults, the output \
                   says how many faults the log leaves out."
 )]

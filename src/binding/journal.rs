@@ -403,8 +403,9 @@ impl Journal {
                 .truncate(true)
                 .mode(0o600)
                 .open(&new)?;
-            serde_json::to_writer_pretty(&mut file, entry)?;
-            file.write_all(b"\n")?;
+            let mut text = serde_json::to_vec_pretty(entry)?;
+            text.push(b'\n');
+            file.write_all(&text)?;
             file.sync_all()?;
             fs::rename(&new, path)
         };

@@ -50,11 +50,11 @@ impl BindingError {
                 })
                 .collect(),
             Self::Bridge(bdf) => plain(Some(*bdf), "pci-bridge"),
+            Self::Running { bdf, .. } => plain(Some(*bdf), "running"),
+            Self::BoundBefore { bdf, .. } => plain(Some(*bdf), "bound-before"),
             Self::Unfinished(bdf) | Self::UnfinishedFunctions(bdf) => {
                 plain(Some(*bdf), "unfinished")
             }
-            Self::Running { bdf, .. } => plain(Some(*bdf), "running"),
-            Self::BoundBefore { bdf, .. } => plain(Some(*bdf), "bound-before"),
             Self::Locked { .. } => plain(None, "locked"),
             Self::NotDone { cause, .. } => cause.refusals(),
             _ => Vec::new(),

@@ -57,7 +57,7 @@ fn pages(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
             if let Err(finding) = compared.compare(rig, &places, HUGE as usize, true) {
                 return Ok(finding);
             }
-            " (a huge page among them)"
+            ", a huge page among it"
         }
         None => "",
     };
@@ -85,7 +85,7 @@ fn pages(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     let Compared { bytes, source } = compared;
     let size = Size::new(bytes).map_or_else(String::new, |size| size.to_string());
     Ok(Finding::pass(format!(
-        "{size} in pages{huge}: the physical address of each is the same by {source} and by the processor's page tables"
+        "{size}{huge}: the physical address of each page is the same by {source} and by the processor's page tables"
     )))
 }
 
@@ -138,7 +138,7 @@ fn dma(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     }
     let by = match watched {
         Ok(()) => format!("as {} has it too", compared.source),
-        Err(why) => format!("by its bytes only: {why}"),
+        Err(_) => format!("by its bytes only ({} says why)", PAGES.id),
     };
     Ok(Finding::pass(format!(
         "what the device wrote to {iova} appeared at a second virtual address of the page, and of another page mapped there next, {by}"

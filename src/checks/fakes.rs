@@ -121,7 +121,7 @@ impl FakeSpace {
     /// The address in this process behind an IOVA; `None` if the access is blocked.
     fn translate(&self, iova: u64, writing: bool) -> Option<u64> {
         let iova = match self.fault {
-            Fault::IgnoresAddressBit => iova & !(1 << 30),
+            Fault::IgnoresAddressBit => iova & !(1 << 29),
             _ => iova,
         };
         let live = self.find(&self.live, iova, writing);
@@ -431,6 +431,7 @@ impl Observer for FakeHost {
             .iter()
             .filter(|_| self.logs_faults)
             .map(|page| host::Fault {
+                source: host::FaultSource::KernelLog,
                 time: Duration::ZERO,
                 iommu: IommuKind::Vtd,
                 device: Some(bdf()),

@@ -24,7 +24,6 @@ const SPANS: u64 = 16;
 pub(super) struct Placement {
     iovas: IovaAllocator,
     lowest: Option<Iova>,
-    last: Iova,
     above_memory: bool,
 }
 
@@ -63,11 +62,9 @@ impl Placement {
             lowest
         });
         let above_memory = matches!((lowest, top), (Some(lowest), Some(top)) if top <= lowest);
-        let last = clipped.iter().map(|range| range.last()).max();
         Ok(Self {
             iovas,
             lowest,
-            last: last.unwrap_or_default(),
             above_memory,
         })
     }
@@ -111,11 +108,6 @@ impl Placement {
     /// As [`Self::take`], but not below all test mappings.
     pub(super) fn take_stray(&mut self, range: IovaRange) -> bool {
         self.lowest.is_none_or(|lowest| lowest <= range.start()) && self.take(range)
-    }
-
-    /// The last IOVA that is usable and within reach.
-    pub(super) fn last(&self) -> Iova {
-        self.last
     }
 
     /// Takes exactly this range; `false` if it is not usable, out of reach, or taken.

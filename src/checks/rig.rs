@@ -157,11 +157,6 @@ impl<'a> Rig<'a> {
         IovaRange::new(iova, self.page as u64).is_ok_and(|range| self.placement.take_stray(range))
     }
 
-    /// The last IOVA that is usable and that the engine reaches.
-    pub(super) fn last_iova(&self) -> Iova {
-        self.placement.last()
-    }
-
     /// IOVAs for this many pages at which DMA harms nobody whatever happens to it, and those which the device may make of
     /// them; as [`Placement::harmless`].
     pub(super) fn harmless_iovas(

@@ -4,11 +4,12 @@ use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::interrupt::Interrupt;
 use super::nearby::Surroundings;
 use super::{Context, Failure};
 use crate::binding;
 use crate::cli::FaultsArgs;
-use crate::host::{Fault, FaultReader, Host, IommuKind, KernelLog, LogEvent};
+use crate::host::{Fault, FaultReader, FaultTrace, Host, IommuKind, KernelLog, LogEvent};
 use crate::report::{FaultsReport, Followed, PlacedFault, Unlogged};
 use crate::types::{Bdf, ExitClass};
 
@@ -122,6 +123,63 @@ fn report(
     Ok(report)
 }
 
+/// Faults that trace events told of. The log tells of most of them too, and then that is what is printed.
+struct Traced {
+    trace: Option<FaultTrace>,
+    waiting: Vec<(Instant, Fault)>,
+}
+
+impl Traced {
+    /// Starts to listen, where the kernel has such events and lets this process.
+    fn start(host: &Host) -> Self {
+        let trace = FaultTrace::start(host);
+        if let Err(why) = &trace {
+            log::info!("no trace events of faults: {why}");
+        }
+        Self {
+            trace: trace.ok(),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Takes in what came since, less what the log has told by now; the log must have been read just before.
+    fn read(&mut self, host: &Host, logged: &[Fault]) {
+        let read = self.trace.as_mut().map(|trace| trace.new_faults(host));
+        match read {
+            Some(Ok(faults)) => {
+                let now = Instant::now();
+                self.waiting
+                    .extend(faults.into_iter().map(|fault| (now, fault)));
+            }
+            Some(Err(error)) => {
+                log::warn!("cannot read the trace events of faults any more: {error}");
+                self.trace = None;
+            }
+            None => {}
+        }
+        for fault in logged {
+            let same = self
+                .waiting
+                .iter()
+                .position(|(_, traced)| traced.may_be(fault));
+            if let Some(same) = same {
+                self.waiting.remove(same);
+            }
+        }
+    }
+
+    /// Those for which the log has had time enough by now.
+    fn take_unlogged(&mut self, now: Instant) -> Vec<Fault> {
+        let is_due = |(came, _): &(Instant, Fault)| now.duration_since(*came) >= SETTLING;
+        let due = self
+            .waiting
+            .iter()
+            .take_while(|waiting| is_due(waiting))
+            .count();
+        self.waiting.drain(..due).map(|(_, fault)| fault).collect()
+    }
+}
+
 /// Prints each fault as it comes, until a signal ends the program.
 fn follow(
     host: &Host,
@@ -131,6 +189,9 @@ fn follow(
     context: &Context,
 ) -> anyhow::Result<ExitClass> {
     let output = context.output;
+    // A signal ends the work in order, so that no trace instance is left behind.
+    let interrupt = Interrupt::keep()?;
+    let mut traced = Traced::start(host);
     let mut reader = FaultReader::default();
     let print = |event: LogEvent| {
         output.emit_line(&match event {
@@ -156,15 +217,25 @@ fn follow(
     let mut last_fault = Instant::now();
     // What was in the log before is printed, and does not count: the interrupts are counted from now on.
     let mut is_old = true;
-    loop {
+    while !interrupt.came() {
+        let mut logged = Vec::new();
         for record in log.new_records().context("cannot read the kernel's log")? {
             if let Some(event) = reader.read(&record) {
                 if !is_old {
                     tally.add(&event);
+                    if let LogEvent::Fault(fault) = &event {
+                        logged.push(fault.clone());
+                    }
                 }
                 last_fault = Instant::now();
                 print(event)?;
             }
+        }
+        traced.read(host, &logged);
+        for fault in traced.take_unlogged(Instant::now()) {
+            let event = LogEvent::Fault(fault);
+            tally.add(&event);
+            print(event)?;
         }
         is_old = false;
         if log.lost() > lost {
@@ -190,5 +261,50 @@ fn follow(
         }
         log.wait(SETTLING)
             .context("cannot wait for the kernel's log")?;
+    }
+    Ok(ExitClass::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{Access, FaultSource, Reason};
+    use crate::types::Iova;
+
+    fn fault(source: FaultSource, address: u64) -> Fault {
+        Fault {
+            source,
+            time: Duration::ZERO,
+            iommu: IommuKind::AmdVi,
+            device: "0000:01:00.0".parse().ok(),
+            requester: None,
+            access: Some(Access::Write),
+            address: Some(Iova(address)),
+            pasid: None,
+            reason: Reason {
+                code: None,
+                words: String::new(),
+            },
+            sequence: 0,
+            line: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_traced_fault_is_told_once_and_only_if_the_log_does_not() {
+        let came = Instant::now();
+        let traced_fault = |address| (came, fault(FaultSource::TraceEvents, address));
+        let mut traced = Traced {
+            trace: None,
+            waiting: [0x1000, 0x1000, 0x2000].map(traced_fault).to_vec(),
+        };
+
+        traced.read(&Host::live(), &[fault(FaultSource::KernelLog, 0x1000)]);
+
+        assert!(traced.take_unlogged(came).is_empty(), "the log has time");
+        let told = traced.take_unlogged(came + SETTLING);
+        let told: Vec<_> = told.into_iter().map(|fault| fault.address).collect();
+        assert_eq!(told, [Some(Iova(0x1000)), Some(Iova(0x2000))]);
+        assert!(traced.take_unlogged(came + SETTLING).is_empty());
     }
 }

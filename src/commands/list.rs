@@ -15,7 +15,7 @@ use crate::types::{Bdf, DeviceName, ExitClass, GroupId};
 /// # Errors
 /// A name means no device, or sysfs cannot be read.
 pub fn run(args: &ListArgs, context: &Context) -> anyhow::Result<ExitClass> {
-    super::recover::warn_of_interrupted(context);
+    super::recover::warn_of_interrupted(context, None);
     let host = &context.host;
     if args.tree {
         context.output.emit(&tree(host, &args.devices)?)?;

@@ -38,9 +38,13 @@ fn class(recovered: &Recovered) -> ExitClass {
     }
 }
 
-/// Says on standard error which devices an interrupted command left behind.
-pub fn warn_of_interrupted(context: &Context) {
-    for bdf in binding::interrupted(&context.host) {
+/// Says on standard error which devices, or whether this one, an interrupted command left behind.
+pub fn warn_of_interrupted(context: &Context, only: Option<Bdf>) {
+    let devices = binding::interrupted(&context.host);
+    for bdf in devices
+        .iter()
+        .filter(|bdf| only.is_none_or(|only| only == **bdf))
+    {
         log::warn!(
             "a command on {bdf} was interrupted, or is at work: 'iommu-tool recover' puts the device back as it was"
         );

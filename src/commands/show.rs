@@ -14,9 +14,9 @@ use crate::types::{BackendChoice, ExitClass};
 /// # Errors
 /// The name means no device, or several; or sysfs cannot be read.
 pub fn run(args: &ShowArgs, context: &Context) -> anyhow::Result<ExitClass> {
-    super::recover::warn_of_interrupted(context);
     let host = &context.host;
     let device = binding::resolve_one(host, &args.device)?;
+    super::recover::warn_of_interrupted(context, Some(device.bdf));
     if let Some(to) = args.to {
         return hand_over::run(&device, to, context);
     }

@@ -38,6 +38,7 @@ mod resolve;
 mod root;
 mod sriov;
 mod topology;
+mod tracing;
 mod translation;
 mod vfio;
 
@@ -49,7 +50,8 @@ pub use distribution::{Distribution, Family};
 pub use driver_modules::{DriverModules, VfioAlias};
 pub use error::HostError;
 pub use faults::{
-    Access, Fault, FaultInterrupts, FaultReader, LogEvent, Overflow, Reason, Requester, Suppressed,
+    Access, Fault, FaultInterrupts, FaultReader, FaultSource, FaultTrace, LogEvent, Overflow,
+    Reason, Requester, Suppressed,
 };
 pub use group::{Blocker, IommuGroup, OtherDevice, ReservedRegion};
 pub use holders::Holder;

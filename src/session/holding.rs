@@ -359,8 +359,10 @@ impl Holding {
     }
 
     fn locate(&self, iova: Iova) -> Result<Answer, Failure> {
-        let parts = self.mapped(piece(iova, 1)?)?;
-        let part = parts.first().expect("a mapped byte is in a mapping");
+        let (_, parts) = self.mappings.pieces(piece(iova, 1)?);
+        let part = parts
+            .first()
+            .ok_or_else(|| Failure::usage(format!("nothing is mapped at {iova}")))?;
         Ok(Answer::Located(Located {
             mapping: part.info.clone(),
             address: part.held.address(part.offset as usize),

@@ -10,6 +10,7 @@ mod looking;
 mod measuring;
 mod observing;
 mod proof;
+mod recovering;
 mod refusals;
 mod required;
 mod running;
@@ -28,6 +29,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
 fn main() {
+    // In a guest this program is the one that kills another at a chosen step.
+    if let Some(status) = recovering::as_killer() {
+        std::process::exit(status);
+    }
     let mut arguments = Arguments::from_args();
     // A guest has two CPUs.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -46,6 +51,7 @@ fn main() {
         holding::trials(),
         observing::trials(),
         looking::trials(),
+        recovering::trials(),
         running::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();

@@ -261,6 +261,10 @@ const STRAYS: [(&str, &str, &str, &str, u64); 5] = [
     ("write", "0x12000ff000", "buffer", "before", 0x1000),
 ];
 
+/// The trace event of a fault, as IOMMUs raise it that the lab has not; written into the trace by hand.
+const TRACED: &str =
+    "1.5: io_page_fault: IOMMU:vfio-pci 0000:00:03.0 iova=0x0000001200002abc flags=0x0001";
+
 /// Faults, seconds apart. Each is in the log as often as the IOMMU interrupted, with device and address, and what is mapped there.
 fn tells_faults(guest: &mut Guest) -> Result<(), Failed> {
     let strays: Vec<String> = STRAYS
@@ -279,7 +283,9 @@ fn tells_faults(guest: &mut Guest) -> Result<(), Failed> {
          iommu-tool map {EDU} --size 4K --iova 0x1200100000 --name buffer >&2 || exit
          iommu-tool faults --follow --json > followed & follower=$!
          {}
-         kill $follower; iommu-tool faults --json --device {EDU}",
+         echo '{TRACED}' > /sys/kernel/tracing/instances/iommu-tool-$follower/trace_marker || exit
+         sleep 3; kill $follower; wait $follower || exit
+         iommu-tool faults --json --device {EDU}",
         strays.join("\n")
     );
     let report = run_json(guest, &script, 0)?;
@@ -326,10 +332,18 @@ fn tells_faults(guest: &mut Guest) -> Result<(), Failed> {
         &report,
     )?;
 
-    // The same faults came one by one, a line each.
+    // The same faults came one by one, a line each; and the one that the log does not have.
     let followed = run(guest, "cat followed", 0)?.stdout;
     let lines: Result<Vec<Value>, _> = followed.lines().map(serde_json::from_str).collect();
     let lines = lines.map_err(|error| format!("not one document a line: {error}\n{followed}"))?;
+    let (traced, lines) = lines.split_last().ok_or("nothing was followed")?;
+    expect(
+        traced["source"] == "trace-events"
+            && traced["device"] == "0000:00:03.0"
+            && traced["address"] == "0x1200002abc",
+        "the fault that was traced",
+        traced,
+    )?;
     let same = lines.len() == faults.len()
         && lines
             .iter()
@@ -338,10 +352,6 @@ fn tells_faults(guest: &mut Guest) -> Result<(), Failed> {
     if !same {
         return Err(format!("other faults were followed:\n{followed}\n{report:#}").into());
     }
-    run(
-        guest,
-        &format!("iommu-tool unmap {EDU} --all && iommu-tool unbind {EDU}"),
-        0,
-    )?;
-    expect_clean_kernel(guest)
+    run(guest, &format!("iommu-tool unmap {EDU} --all"), 0)?;
+    leaves_no_trace(guest)
 }

@@ -26,9 +26,13 @@ pub fn trials() -> Vec<Trial> {
         tells_what_is_not_translated,
     ));
     trials.push(in_guest(
-        "proof::an interrupted test leaves the device quiet",
+        "proof::an interrupted test leaves the device quiet; devices are kept apart",
         machine(Kernel::Lab, Iommu::Intel, &[]),
-        survives_an_interrupt,
+        |guest| {
+            survives_an_interrupt(guest)?;
+            keeps_devices_apart(guest)?;
+            serves_ordinary_users(guest)
+        },
     ));
     trials
 }
@@ -200,4 +204,53 @@ fn survives_an_interrupt(guest: &mut Guest) -> Result<(), Failed> {
         0,
     )?;
     Ok(())
+}
+
+/// Devices of different kinds, named together: each is also sent to what is mapped for another.
+fn keeps_devices_apart(guest: &mut Guest) -> Result<(), Failed> {
+    run(guest, &format!("iommu-tool bind {EDU} nvme0 8086:10c9"), 0)?;
+    let script = format!("iommu-tool test --json {EDU} 01:00.0 8086:10c9");
+    let report = run_json(guest, &script, 0)?;
+    let tested = report["devices"].as_array().map_or(&[][..], Vec::as_slice);
+    for device in tested {
+        let checks = device["checks"].as_array().into_iter().flatten();
+        let mut apart = checks.filter(|check| check["id"] == "isolation.other-device");
+        if apart.next().is_none_or(|check| check["verdict"] != "pass") {
+            return Err(format!("the devices were not kept apart: {device:#}").into());
+        }
+    }
+    if tested.len() != 3 {
+        return Err(format!("not all devices were tested: {report:#}").into());
+    }
+    run(
+        guest,
+        &format!("iommu-tool unbind {EDU} 01:00.0 8086:10c9"),
+        0,
+    )?;
+    expect_clean_kernel(guest)
+}
+
+/// A user with no more rights than those of the device's nodes: all checks of DMA pass, and what needs root is said.
+fn serves_ordinary_users(guest: &mut Guest) -> Result<(), Failed> {
+    let script = "
+        iommu-tool bind 8086:10c9 >&2 || exit
+        chown user /dev/vfio/$(basename $(readlink /sys/bus/pci/devices/0000:02:00.0/iommu_group)) && chmod 666 /dev/vfio/vfio &&
+        su user -c \"export PATH=$PATH; iommu-tool test --json --backend type1 02:00.0\"";
+    let report = run_json(guest, script, 0)?;
+    let device = &report["devices"][0];
+    for check in device["checks"].as_array().into_iter().flatten() {
+        let cannot_be = ["agreement.pages", "isolation.other-device"]
+            .iter()
+            .any(|id| check["id"] == *id);
+        let expected = if cannot_be { "skip" } else { "pass" };
+        if check["verdict"] != expected {
+            return Err(format!("not {expected} for an ordinary user: {check:#}").into());
+        }
+    }
+    let checks = device["checks"].as_array().into_iter().flatten();
+    let mut pages = checks.filter(|check| check["id"] == "agreement.pages");
+    let reason = pages.next().map(|check| check["detail"].to_string());
+    expect_words("the skip", &reason.unwrap_or_default(), &["it takes root"])?;
+    run(guest, "iommu-tool unbind 02:00.0", 0)?;
+    expect_clean_kernel(guest)
 }

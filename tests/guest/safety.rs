@@ -74,17 +74,17 @@ fn held(guest: &mut Guest) -> Result<(), Failed> {
 
     // Nothing of this hangs while the kernel waits.
     run(guest, &format!("iommu-tool list {EDU}"), 0)?;
-    run(guest, &format!("iommu-tool unbind {EDU}"), 3)?;
+    run(guest, &format!("iommu-tool recover {EDU}"), 3)?;
     let unfinished = run(guest, &format!("iommu-tool bind {EDU}"), 3)?;
     expect_words(
         "bind",
         &unfinished.stderr,
-        &["interrupted", "iommu-tool unbind"],
+        &["interrupted", "iommu-tool recover"],
     )?;
 
     let let_go = "kill -KILL $(cat /run/holder); until ! grep -q iommu-tool /proc/[0-9]*/comm; do sleep 0.1; done";
     run(guest, let_go, 0)?;
-    run(guest, &format!("iommu-tool unbind {EDU}"), 0)?;
+    run(guest, &format!("iommu-tool recover {EDU}"), 0)?;
     run(
         guest,
         &format!("grep -q null /sys/bus/pci/devices/{EDU}/driver_override"),

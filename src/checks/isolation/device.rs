@@ -120,6 +120,7 @@ fn bus_master(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     }
     // A loop in between, so that nothing is left to be done late.
     let what = format!("DMA at {iova} had no effect while bus mastering was off");
+    intruder.recover(rig)?;
     let after_write = intruder.no_effect(rig, what.clone())?;
     if after_write.verdict != Verdict::Pass {
         return Ok(after_write);
@@ -133,6 +134,7 @@ fn bus_master(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
             "the device read {iova} while bus mastering was off"
         )));
     }
+    intruder.recover(rig)?;
     intruder.no_effect(rig, what)
 }
 

@@ -5,10 +5,12 @@
 mod amd;
 mod interrupts;
 mod smmu;
+mod trace;
 mod virtio;
 mod vtd;
 
 pub use interrupts::FaultInterrupts;
+pub use trace::FaultTrace;
 
 use serde::Serialize;
 use std::fmt;
@@ -50,9 +52,21 @@ pub struct Reason {
     pub words: String,
 }
 
+/// Who told of a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultSource {
+    /// The kernel's log.
+    KernelLog,
+    /// A trace event.
+    TraceEvents,
+}
+
 /// A request that an IOMMU blocked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
+    /// Who told of it.
+    pub source: FaultSource,
     /// When it was logged, since the host started.
     #[serde(serialize_with = "seconds", rename = "seconds_since_start")]
     pub time: Duration,
@@ -70,9 +84,9 @@ pub struct Fault {
     pub pasid: Option<u32>,
     /// Why it was blocked.
     pub reason: Reason,
-    /// The number of the log's record.
+    /// The number of the log's record; 0 for a trace event.
     pub sequence: u64,
-    /// The line of the log.
+    /// The line of the log or of the trace.
     pub line: String,
 }
 
@@ -167,6 +181,7 @@ impl Fault {
     /// A fault of this record, of which nothing more is known yet.
     fn new(record: &KernelRecord, iommu: IommuKind, reason: Reason) -> Self {
         Self {
+            source: FaultSource::KernelLog,
             time: record.time,
             iommu,
             device: None,
@@ -191,6 +206,13 @@ impl Fault {
         if self.device.is_none() {
             self.device = by_requester_id(id).filter(|bdf| host.device(*bdf).is_ok());
         }
+    }
+
+    /// Whether another observer may have told of the same request.
+    #[must_use]
+    pub fn may_be(&self, other: &Self) -> bool {
+        let of = |fault: &Self| (fault.device, fault.access, fault.address);
+        of(self) == of(other)
     }
 }
 

@@ -11,6 +11,7 @@ mod vtd;
 mod vtd_entries;
 
 pub use page_table::{Leaf, MappedRange, Neighbours, Path, RangeCollector, TableWalk, Walker};
+pub(super) use trace::trace_value;
 pub use trace::{TraceRecorder, TracedPiece};
 
 use nix::errno::Errno;

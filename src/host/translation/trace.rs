@@ -3,20 +3,13 @@
 //! Every kernel with tracing has `iommu:map`: the IOVA, the physical address and the size of each piece that is mapped.
 //! They say nothing of what was mapped before, and nothing of the page table's levels.
 
-use nix::errno::Errno;
 use nix::unistd::gettid;
 use serde::Serialize;
-use std::fs;
-use std::io;
-use std::path::PathBuf;
 
 use super::{Leaf, NotShown, hex};
 use crate::host::Host;
-use crate::host::root::errno;
+use crate::host::tracing::TraceInstance;
 use crate::types::Iova;
-
-/// Where tracefs is mounted; the second place is for hosts that mount debugfs only.
-const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// A piece of physical memory that was mapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -32,60 +25,16 @@ pub struct TracedPiece {
 
 /// Records the mappings that this thread makes, in a trace instance of its own, which goes when this is dropped.
 #[derive(Debug)]
-pub struct TraceRecorder {
-    instance: PathBuf,
-}
+pub struct TraceRecorder(TraceInstance);
 
 impl TraceRecorder {
-    /// Starts to record. This makes a folder below tracefs's `instances`, so that no other user of tracing is disturbed.
+    /// Starts to record.
     ///
     /// # Errors
     /// The kernel has no such events, tracefs is not mounted, or the process may not.
     pub fn start(host: &Host) -> Result<Self, NotShown> {
-        let tracefs = TRACEFS
-            .iter()
-            .find(|folder| host.exists(format!("{folder}/events/iommu/map")))
-            .ok_or_else(|| Self::missing(host))?;
-        let name = format!("iommu-tool-{}", gettid());
-        let instance = host.path(format!("{tracefs}/instances/{name}"));
-        let recorder = Self { instance };
-        recorder
-            .switch_on()
-            .map_err(|error| recorder.denied(&error))?;
-        Ok(recorder)
-    }
-
-    fn missing(host: &Host) -> NotShown {
-        match fs::read_dir(host.path(TRACEFS[0])) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => NotShown::Denied {
-                path: TRACEFS[0].to_owned(),
-                errno: Errno::EACCES,
-            },
-            _ if host.names(TRACEFS[0]).is_empty() => NotShown::NoTracing,
-            _ => NotShown::NotBuilt {
-                option: "CONFIG_FTRACE with trace events of the IOMMU subsystem",
-            },
-        }
-    }
-
-    fn switch_on(&self) -> io::Result<()> {
-        fs::create_dir(&self.instance)?;
         // The events of this thread only; others map at the same IOVAs in address spaces of their own.
-        self.write("set_event_pid", &gettid().to_string())?;
-        self.write("events/iommu/map/enable", "1")?;
-        self.write("events/iommu/unmap/enable", "1")?;
-        self.write("tracing_on", "1")
-    }
-
-    fn write(&self, file: &str, text: &str) -> io::Result<()> {
-        fs::write(self.instance.join(file), text)
-    }
-
-    fn denied(&self, error: &io::Error) -> NotShown {
-        NotShown::Denied {
-            path: self.instance.display().to_string(),
-            errno: errno(error),
-        }
+        TraceInstance::start(host, &["map", "unmap"], Some(gettid())).map(Self)
     }
 
     /// The pieces that were mapped since the start or since [`TraceRecorder::clear`], and not unmapped since, by rising IOVA.
@@ -93,8 +42,7 @@ impl TraceRecorder {
     /// # Errors
     /// The trace cannot be read.
     pub fn pieces(&self) -> Result<Vec<TracedPiece>, NotShown> {
-        let trace = fs::read(self.instance.join("trace")).map_err(|error| self.denied(&error))?;
-        Ok(parse(&String::from_utf8_lossy(&trace)))
+        self.0.text().map(|trace| parse(&trace))
     }
 
     /// Forgets what was recorded.
@@ -102,22 +50,7 @@ impl TraceRecorder {
     /// # Errors
     /// The trace cannot be written.
     pub fn clear(&self) -> Result<(), NotShown> {
-        // Opening the file to write it anew empties the buffer.
-        self.write("trace", "").map_err(|error| self.denied(&error))
-    }
-}
-
-impl Drop for TraceRecorder {
-    fn drop(&mut self) {
-        for file in ["events/iommu/map/enable", "events/iommu/unmap/enable"] {
-            let _ = self.write(file, "0");
-        }
-        // tracefs removes an instance with all its files.
-        if let Err(error) = fs::remove_dir(&self.instance) {
-            if error.kind() != io::ErrorKind::NotFound {
-                log::warn!("cannot remove {}: {error}", self.instance.display());
-            }
-        }
+        self.0.clear()
     }
 }
 
@@ -142,16 +75,17 @@ fn parse(trace: &str) -> Vec<TracedPiece> {
         if let Some((_, event)) = line.split_once(": map: IOMMU: ") {
             let piece = || {
                 Some(TracedPiece {
-                    iova: Iova(value(event, "iova=")?),
-                    physical: value(event, "paddr=")?,
-                    size: value(event, "size=").filter(|size| *size > 0)?,
+                    iova: Iova(trace_value(event, "iova=")?),
+                    physical: trace_value(event, "paddr=")?,
+                    size: trace_value(event, "size=").filter(|size| *size > 0)?,
                 })
             };
             pieces.extend(piece());
         } else if let Some((_, event)) = line.split_once(": unmap: IOMMU: ") {
-            if let (Some(start), Some(size)) =
-                (value(event, "iova="), value(event, "unmapped_size="))
-            {
+            if let (Some(start), Some(size)) = (
+                trace_value(event, "iova="),
+                trace_value(event, "unmapped_size="),
+            ) {
                 pieces.retain(|piece| piece.iova.0 < start || piece.iova.0 - start >= size);
             }
         }
@@ -161,7 +95,7 @@ fn parse(trace: &str) -> Vec<TracedPiece> {
 }
 
 /// The number after a name, hexadecimal with `0x`, else decimal.
-fn value(event: &str, name: &str) -> Option<u64> {
+pub(in crate::host) fn trace_value(event: &str, name: &str) -> Option<u64> {
     let text = event.split(' ').find_map(|word| word.strip_prefix(name))?;
     match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),

@@ -39,7 +39,11 @@ impl WalkReport {
             write_missing(out, style, why)?;
         }
         let (Some(piece), Some(physical)) = (self.page, self.physical_address) else {
-            return Ok(());
+            return match &self.lookup {
+                // Said there, in the first step.
+                None => write_missing(out, style, "the same"),
+                Some(_) => Ok(()),
+            };
         };
         let range = piece.range().map_or(String::new(), |r| r.to_string());
         writeln!(
