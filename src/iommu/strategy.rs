@@ -11,7 +11,7 @@ use std::thread;
 use super::dma::PIECE;
 use super::dma::mapping::Pieces;
 use super::{AddressSpace, DmaBuffer, DmaMapping, IommuError, PageKind};
-use crate::types::{Backend, Iova, Protection, Size};
+use crate::types::{Iova, Protection, Size};
 
 /// The huge page that mappings are aligned for, where nothing says otherwise.
 const HUGE: Size = match Size::new(2 << 20) {
@@ -89,9 +89,9 @@ impl Memory {
 
     /// Puts its pages behind it, and maps it.
     ///
-    /// Reserved pages go through their memfd where the kernel can, which spares it looking each page up. All else is mapped in pieces by all
-    /// processors: while one fills the pages of a piece with zeros, another has the kernel map one. type1 maps one piece at a time,
-    /// iommufd several.
+    /// Reserved pages are mapped at once, through their memfd where the kernel can, which spares it looking each page up. All else is mapped
+    /// in pieces by all processors: while one fills the pages of a piece with zeros, another has the kernel map one. type1 maps one
+    /// piece at a time, iommufd several.
     pub fn map(
         &self,
         space: &Arc<dyn AddressSpace>,
@@ -99,14 +99,12 @@ impl Memory {
         protection: Protection,
     ) -> Result<DmaMapping, IommuError> {
         let populate = |part: Range<usize>| self.buffer.populate(part, self.pages);
-        let through_file = self.buffer.is_file() && space.backend() == Backend::Iommufd;
         let pieces = Pieces {
-            // A piece ends where a huge page does.
-            size: self.piece(),
+            size: PIECE,
             threads: thread::available_parallelism().map_or(1, usize::from),
             ready: &populate,
         };
-        if !through_file && self.part.len() > pieces.size {
+        if !self.buffer.is_file() && self.part.len() > pieces.size {
             return DmaMapping::in_pieces(
                 space,
                 &self.buffer,
@@ -118,14 +116,6 @@ impl Memory {
         }
         populate(self.part())?;
         DmaMapping::through_file(space, &self.buffer, self.part(), iova, protection)
-    }
-
-    /// The bytes of a piece: not less than a page.
-    fn piece(&self) -> usize {
-        match self.pages {
-            PageKind::Huge(page) => PIECE.max(page.bytes() as usize), // There is memory of that size.
-            PageKind::Transparent | PageKind::Base => PIECE,
-        }
     }
 }
 

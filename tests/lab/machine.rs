@@ -80,7 +80,9 @@ fn kernel_parameters(machine: &Machine, shell: bool) -> String {
     } else {
         "loglevel=5"
     };
-    let mut parameters = vec!["console=ttyS0", log, "panic=-1"];
+    // While it boots, the kernel counts the timer's ticks in a moment of its own measure, and panics if they are too few, as they
+    // are when the host is busy. Guests of other hypervisors do without that check too (arch/x86/kernel/cpu/mshyperv.c, vmware.c).
+    let mut parameters = vec!["console=ttyS0", log, "panic=-1", "no_timer_check"];
     match machine.iommu {
         Iommu::Intel => parameters.push("intel_iommu=on"),
         Iommu::IntelScalable => parameters.push("intel_iommu=on,sm_on"),

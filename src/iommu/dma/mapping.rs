@@ -244,7 +244,9 @@ pub mod tests {
             }
             let mut mapped = self.mapped.lock().unwrap();
             let before = mapped.len();
-            mapped.retain(|(known, _)| *known != range);
+            // Each mapping in the range, whole.
+            mapped
+                .retain(|(known, _)| known.start() < range.start() || known.last() > range.last());
             match before - mapped.len() {
                 0 => Err(IommuError::NothingToUnmap { range }),
                 _ => Ok(range.size() as u64),
@@ -305,6 +307,56 @@ pub mod tests {
         assert_eq!(Arc::strong_count(&buffer), 2);
         assert!(map(&space, &buffer, 0..0x1000, 0x10_0000).unmap().is_err());
         assert_eq!(Arc::strong_count(&buffer), 3);
+    }
+
+    #[test]
+    fn pieces_are_made_ready_mapped_and_unmapped_as_one() {
+        let space = Arc::new(FakeSpace::default());
+        let buffer = buffer("64K");
+        let map = |ready: &(dyn Fn(Range<usize>) -> Result<(), IommuError> + Sync)| {
+            let pieces = Pieces {
+                size: 0x3000,
+                threads: 3,
+                ready,
+            };
+            let space = space.clone() as Arc<dyn AddressSpace>;
+            let (part, iova) = (0x1000..0x9000, Iova(0x10_0000));
+            DmaMapping::in_pieces(&space, &buffer, part, iova, Protection::Read, &pieces)
+        };
+
+        let made_ready = Mutex::new(Vec::new());
+        let mapping = map(&|piece| {
+            made_ready.lock().unwrap().push(piece);
+            Ok(())
+        })
+        .unwrap();
+        let mut made_ready = made_ready.into_inner().unwrap();
+        made_ready.sort_by_key(|piece| piece.start);
+        assert_eq!(made_ready, [0x1000..0x4000, 0x4000..0x7000, 0x7000..0x9000]);
+        let mut mapped = space.mapped.lock().unwrap().clone();
+        mapped.sort_unstable_by_key(|(range, _)| range.start());
+        let places = mapped
+            .iter()
+            .map(|(range, memory)| (range.start().0, range.size(), *memory));
+        let first = buffer.address().as_ptr() as usize;
+        assert!(places.eq([
+            (0x10_0000, 0x3000, first + 0x1000),
+            (0x10_3000, 0x3000, first + 0x4000),
+            (0x10_6000, 0x2000, first + 0x7000),
+        ]));
+        mapping.unmap().unwrap();
+        assert!(space.mapped.lock().unwrap().is_empty());
+
+        let failed = map(&|piece| match piece.start {
+            0x4000 => Err(IommuError::NoPages {
+                pages: PageKind::Base,
+                size: "4K".parse().unwrap(),
+                cause: "none is left".to_owned(),
+            }),
+            _ => Ok(()),
+        });
+        assert!(failed.is_err());
+        assert!(space.mapped.lock().unwrap().is_empty());
     }
 
     #[test]
