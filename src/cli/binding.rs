@@ -12,7 +12,7 @@ use crate::types::{DeviceName, DriverChoice, OwnerName, UseReason};
                   'iommu-tool unbind' restores what was there. A device that the host uses is refused (exit status 3) with \
                   each reason by name; --allow lifts the reasons it names, and no others. What no --allow lifts: a bridge \
                   (pci-bridge), a device or virtual function that user space holds (held), another command at work on it \
-                  (locked), one that was interrupted (unfinished). With --json the refusal has its reasons as a list."
+                  (locked, running), one that was interrupted (unfinished). With --json the refusal has its reasons as a list."
 )]
 pub struct BindArgs {
     /// The devices to bind

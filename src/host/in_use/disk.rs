@@ -4,6 +4,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use super::{Look, Usage, Use, some};
 use crate::host::Host;
@@ -14,6 +16,10 @@ const BLOCK: &str = "/sys/class/block";
 /// A host with thousands of containers has mounts of some megabytes.
 const MOUNTS_LIMIT: u64 = 16 << 20;
 const SWAPS_LIMIT: u64 = 64 << 10;
+
+/// How often, and how far apart, a disk must be found claimed.
+const LOOKS: u32 = 3;
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 /// What is mounted and what is swap space, as this process sees it.
 #[derive(Debug)]
@@ -248,9 +254,15 @@ impl Usage<'_> {
     }
 }
 
-/// Whether somebody has claimed a block device of this host for himself.
+/// Whether somebody has claimed a block device of this host for himself. Another command that only looks has it for a moment, as
+/// this one does: that does not count.
 fn is_claimed(name: &str) -> bool {
     let flags = OFlag::O_RDONLY | OFlag::O_EXCL | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let node = Path::new("/dev").join(name);
-    matches!(open(&node, flags, Mode::empty()), Err(Errno::EBUSY))
+    (0..LOOKS).all(|look| {
+        if look > 0 {
+            thread::sleep(LOOK_PAUSE);
+        }
+        matches!(open(&node, flags, Mode::empty()), Err(Errno::EBUSY))
+    })
 }

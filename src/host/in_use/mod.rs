@@ -131,8 +131,8 @@ impl Usage<'_> {
         let holders = self.host.holders(nodes);
         holders
             .iter()
-            // udev looks at each new disk for a moment, and lets go by itself.
-            .filter(|holder| !holder.command.contains("udev"))
+            // udev looks at each new disk for a moment, as this program does, and lets go by itself.
+            .filter(|holder| !holder.command.contains("udev") && holder.command != "iommu-tool")
             .map(|holder| {
                 Use::new(
                     UseReason::Open,
