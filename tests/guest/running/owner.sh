@@ -30,6 +30,19 @@ refused 2 "no group 'nosuch'" iommu-tool bind --owner user:nosuch 00:03.0
 refused 2 'USER or USER:GROUP' iommu-tool bind --owner : 00:03.0
 [ -z "$(nodes)" ]
 
+echo "udev comes first, and what cannot be given is taken back from the driver:"
+mkdir -p /run/udev /tmp/bin && : >/run/udev/control
+printf '#!/bin/sh\n[ "$1" = settle ] && chown 0:7 /dev/vfio/%s && chmod 604 /dev/vfio/%s\n' $group $group >/tmp/bin/udevadm
+chmod +x /tmp/bin/udevadm
+PATH=/tmp/bin:$PATH iommu-tool bind --owner user 00:03.0
+[ "$(stat -c '%u:%g %a' /dev/vfio/$group)" = '1000:7 604' ]
+iommu-tool unbind 00:03.0
+printf '#!/bin/sh\nrm /dev/vfio/%s\n' $group >/tmp/bin/udevadm
+PATH=/tmp/bin:$PATH refused 1 '' iommu-tool bind --owner user nvme0 00:03.0
+grep -q '0000:00:03.0 has no driver, as before; 0000:01:00.0 is on nvme as before' /tmp/said
+[ -z "$(nodes)$(ls /run/iommu-tool | grep json)" ]
+rm /run/udev/control
+
 echo "A driver by name:"
 iommu-tool bind --driver vfio-pci --owner user 00:03.0 | tee /tmp/said
 grep -q "the nodes are user's until unbind" /tmp/said
