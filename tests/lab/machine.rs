@@ -81,7 +81,7 @@ fn kernel_parameters(machine: &Machine, shell: bool) -> String {
         "loglevel=5"
     };
     // While it boots, the kernel counts the timer's ticks in a moment of its own measure, and panics if they are too few, as they
-    // are when the host is busy. Guests of other hypervisors do without that check too (arch/x86/kernel/cpu/mshyperv.c, vmware.c).
+    // are when the host is busy. Guests of other hypervisors do without that check too (arch/x86/kernel/kvm.c, cpu/mshyperv.c).
     let mut parameters = vec!["console=ttyS0", log, "panic=-1", "no_timer_check"];
     match machine.iommu {
         Iommu::Intel => parameters.push("intel_iommu=on"),
