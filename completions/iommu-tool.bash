@@ -1116,7 +1116,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__test)
-            opts="-v -q -h --backend --iova --seed --in-holder --list --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --backend --iova --seed --level --only --skip --duration --destructive --in-holder --list --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1131,6 +1131,22 @@ _iommu__tool() {
                     return 0
                     ;;
                 --seed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --level)
+                    COMPREPLY=($(compgen -W "quick full soak" -- "${cur}"))
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --skip)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --duration)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

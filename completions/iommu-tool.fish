@@ -300,10 +300,17 @@ type1\t'Only type1'
 iommufd\t'Only iommufd'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l iova -d 'Place the test\'s mappings at this IOVA or above' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l seed -d 'Start the random contents from this number, as an earlier run printed it' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l level -d 'How thorough to be: quick has every proof that the device is held back; full also visits special places of the IOVA space, huge pages and many mappings; soak goes on with random loops' -r -f -a "quick\t'Every proof that the device is held back, and loops of all kinds'
+full\t'Also loops in special places and through special mappings'
+soak\t'Also random loops until the time is over'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l only -d 'Run only these checks, or families of them (loopback), and the check that shows that they do no harm' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l skip -d 'Leave these checks, or families of them, out' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l duration -d 'How long the random loops of --level soak go on: 30s, 10m, 2h [default: 1m]' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l destructive -d 'Let the device\'s stored data be changed for the test, and put back at its end. Needs a drive that nobody uses'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l in-holder -d 'Test a device that is held (iommu-tool map, iommu-tool hold) in the process that holds it'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l list -d 'List the checks and what each proves, and test nothing'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l json -d 'Print one JSON document on standard output instead of text'

@@ -14,7 +14,7 @@ pub use mapping::{
 };
 pub use validation::VfsArgs;
 
-use crate::types::{BackendChoice, DeviceName, Iova, Size, UserOfDevices};
+use crate::types::{BackendChoice, DeviceName, Iova, Level, Size, SoakTime, UserOfDevices};
 
 /// Bind PCI devices to VFIO, map memory through the IOMMU, prove by DMA what a device reaches, and measure what mapping costs.
 #[derive(Debug, Parser)]
@@ -224,6 +224,27 @@ pub struct TestArgs {
     /// Start the random contents from this number, as an earlier run printed it
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+
+    /// How thorough to be: quick has every proof that the device is held back; full also visits special places of the IOVA space, huge
+    /// pages and many mappings; soak goes on with random loops
+    #[arg(long, value_name = "LEVEL", default_value = "quick")]
+    pub level: Level,
+
+    /// Run only these checks, or families of them (loopback), and the check that shows that they do no harm
+    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
+    pub only: Vec<String>,
+
+    /// Leave these checks, or families of them, out
+    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
+    pub skip: Vec<String>,
+
+    /// How long the random loops of --level soak go on: 30s, 10m, 2h [default: 1m]
+    #[arg(long, value_name = "TIME")]
+    pub duration: Option<SoakTime>,
+
+    /// Let the device's stored data be changed for the test, and put back at its end. Needs a drive that nobody uses
+    #[arg(long, conflicts_with = "in_holder")]
+    pub destructive: bool,
 
     /// Test a device that is held (iommu-tool map, iommu-tool hold) in the process that holds it
     #[arg(long, conflicts_with_all = ["list", "iova", "backend"])]

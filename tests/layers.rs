@@ -16,7 +16,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["types"]),
     (
         "report",
-        &["checks", "bench", "session", "binding", "host", "types"],
+        &[
+            "checks", "bench", "session", "engine", "binding", "host", "types",
+        ],
     ),
     ("checks", &["engine", "device", "iommu", "host", "types"]),
     ("bench", &["engine", "device", "iommu", "host", "types"]),

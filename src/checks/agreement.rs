@@ -13,7 +13,7 @@ use super::pattern::{Pattern, inverted};
 use super::{Check, Finding, Problem, Rig, Role};
 use crate::engine::Reading;
 use crate::iommu::{DmaBuffer, DmaMapping, PageKind};
-use crate::types::{Iova, IovaRange, Protection, Size};
+use crate::types::{Iova, IovaRange, Level, Protection, Size};
 
 /// Every page of some mappings, from both sides.
 pub(super) const PAGES: Check = Check {
@@ -21,6 +21,7 @@ pub(super) const PAGES: Check = Check {
     title: "compare the IOMMU's physical address of every mapped page with the processor's",
     proves: "each IOVA leads to the physical page that the processor has, with the right permissions, and nowhere after the unmap",
     role: Role::WithoutDma,
+    level: Level::Quick,
     run: pages,
 };
 
@@ -30,6 +31,7 @@ pub(super) const DMA: Check = Check {
     title: "DMA to a page that the processor sees at a second virtual address too, then to another page at the same IOVA",
     proves: "the device writes to the physical page that both sides mean, before and after the IOVA is mapped anew",
     role: Role::Dma,
+    level: Level::Quick,
     run: dma,
 };
 

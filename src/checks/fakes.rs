@@ -51,6 +51,28 @@ pub(super) enum Fault {
     TranslatesFirstPageOnly,
     /// The device reads memory once, and sends that ever after.
     SendsOldData,
+    /// The address does not carry into its upper half within a transfer.
+    CarriesWithin32Bits,
+    /// The first page of the IOVA space is not translated.
+    FirstPageIsDead,
+    /// The highest bit of IOVAs is not looked at.
+    IgnoresTopBit,
+    /// The range of interrupts begins a page too early.
+    ReservesOnePageTooMany,
+    /// A transfer from the last byte of a page is translated by what follows.
+    LooksPastLastByte,
+    /// The second half of a huge page is a page off.
+    HugePagesAreOff,
+    /// A second IOVA for a page leads nowhere.
+    OneIovaForEachPage,
+    /// With an unmap, all other IOVAs of the memory go too.
+    UnmapTakesAllIovas,
+    /// Mappings beyond a thousand are acknowledged and not made.
+    TableIsSmall,
+    /// From the sixth read on the device does not answer.
+    Hangs,
+    /// From the sixth read on a bit comes out wrong.
+    WearsOut,
     /// The unmap is acknowledged and not done.
     IgnoresUnmap,
     /// After an unmap the device can still read (a stale translation for reads).
@@ -122,6 +144,9 @@ impl FakeSpace {
     fn translate(&self, iova: u64, writing: bool) -> Option<u64> {
         let iova = match self.fault {
             Fault::IgnoresAddressBit => iova & !(1 << 29),
+            Fault::IgnoresTopBit => iova & !(1 << 51),
+            Fault::FirstPageIsDead if iova < PAGE => return None,
+            Fault::ReservesOnePageTooMany if iova / PAGE == 0xf_edff => return None,
             _ => iova,
         };
         let live = self.find(&self.live, iova, writing);
@@ -156,7 +181,13 @@ impl FakeSpace {
             Fault::MapsOnePageTooMany => mapped.size + PAGE,
             _ => mapped.size,
         };
-        (iova - start < size && allowed).then(|| mapped.memory + (iova - start))
+        let off = match self.fault {
+            Fault::HugePagesAreOff if mapped.size >= 1 << 21 && iova - start >= mapped.size / 2 => {
+                PAGE
+            }
+            _ => 0,
+        };
+        (iova - start < size && allowed).then(|| mapped.memory + (iova - start) - off)
     }
 
     /// The number of mappings.
@@ -196,7 +227,15 @@ impl AddressSpace for FakeSpace {
             memory: memory.as_ptr() as u64,
             protection,
         };
-        live.insert(range.start().0, mapped);
+        let is_known = live.values().any(|other| other.memory == mapped.memory);
+        let is_lost = match self.fault {
+            Fault::OneIovaForEachPage => is_known,
+            Fault::TableIsSmall => live.len() >= 1000,
+            _ => false,
+        };
+        if !is_lost {
+            live.insert(range.start().0, mapped);
+        }
         Ok(())
     }
 
@@ -212,6 +251,9 @@ impl AddressSpace for FakeSpace {
         let mut size = 0;
         for start in inside {
             let mapped = live.remove(&start).unwrap();
+            if self.fault == Fault::UnmapTakesAllIovas {
+                live.retain(|_, other| other.memory != mapped.memory);
+            }
             size += mapped.size;
             self.stale.lock().unwrap().insert(start, mapped);
         }
@@ -246,6 +288,8 @@ pub(super) struct FakeEngine {
     buffer: Vec<u8>,
     reading: Reading,
     has_loaded: bool,
+    transfers: u32,
+    clock: [u8; 8],
     /// Each write that went somewhere: the address in this process and the size.
     pub(super) written: Arc<Mutex<Vec<(u64, usize)>>>,
 }
@@ -267,6 +311,8 @@ impl FakeEngine {
                 _ => (0..=PAGE).map(|at| (1 + at % 251) as u8).collect(),
             },
             has_loaded: false,
+            transfers: 0,
+            clock: [0; 8],
             written: Arc::default(),
         }
     }
@@ -298,6 +344,14 @@ impl FakeEngine {
         };
         match self.fault() {
             Fault::DeadDma => None,
+            Fault::CarriesWithin32Bits => {
+                let low = (start as u32).wrapping_add(index as u32);
+                self.space
+                    .translate(start >> 32 << 32 | u64::from(low), writing)
+            }
+            Fault::LooksPastLastByte if start % PAGE == PAGE - 1 && index == 0 => {
+                Some(self.space.translate(start + 1, writing)? - 1)
+            }
             Fault::WrapsAtPageEnd => {
                 let offset = (start + index) % PAGE;
                 self.space.translate(start - start % PAGE + offset, writing)
@@ -322,6 +376,7 @@ impl DmaEngine for FakeEngine {
             alignment: if self.reading == Reading::Kept { 1 } else { 4 },
             reading: self.reading,
             echoes: true,
+            has_clock: true,
         }
     }
 
@@ -348,7 +403,12 @@ impl DmaEngine for FakeEngine {
                 *byte |= 0x10;
             }
         }
-        if self.fault() == Fault::FlippedBit {
+        self.transfers += 1;
+        if self.fault() == Fault::Hangs && self.transfers > 5 {
+            return Err(EngineError::Gone { engine: "fake" });
+        }
+        let wears_out = self.fault() == Fault::WearsOut && self.transfers > 5;
+        if self.fault() == Fault::FlippedBit || wears_out {
             bytes[size - 1] ^= 4;
         }
         match self.reading {
@@ -368,6 +428,35 @@ impl DmaEngine for FakeEngine {
             Fault::FlippedBit => numbers.iter().map(|number| number ^ 4).collect(),
             _ => numbers.iter().rev().copied().collect(),
         })
+    }
+
+    fn set_clock(&mut self, source: Iova) -> Result<(), EngineError> {
+        for (index, byte) in (0..).zip(&mut self.clock) {
+            if let Some(address) = self.space.translate(source.0 + index, false) {
+                let place = std::slice::from_mut(byte);
+                self.memory.read_exact_at(place, address).unwrap();
+            }
+        }
+        if self.fault() == Fault::FlippedBit {
+            self.clock[5] ^= 4;
+        }
+        Ok(())
+    }
+
+    fn read_clock(&mut self, destination: Iova) -> Result<(), EngineError> {
+        let size = match self.fault() {
+            Fault::DeadDma => 0,
+            Fault::OneByteTooMany => 9,
+            _ => 8,
+        };
+        for index in 0..size {
+            let place = destination.0 + index as u64;
+            if let Some(address) = self.space.translate(place, true) {
+                let byte = self.clock.get(index).copied().unwrap_or(0);
+                self.memory.write_all_at(&[byte], address).unwrap();
+            }
+        }
+        Ok(())
     }
 
     fn store(&mut self, destination: Iova, size: usize) -> Result<(), EngineError> {
@@ -494,6 +583,7 @@ pub(super) struct Fakes {
     pub(super) space: Arc<FakeSpace>,
     pub(super) host: FakeHost,
     pub(super) physical_top: Option<u64>,
+    pub(super) iommu: Option<IommuKind>,
     pub(super) has_engine: bool,
     pub(super) has_other: bool,
     pub(super) can_reset: bool,
@@ -513,6 +603,7 @@ impl Fakes {
             host: FakeHost::new(&space),
             space,
             physical_top: Some(PHYSICAL_TOP),
+            iommu: None,
             has_engine: true,
             has_other: true,
             can_reset: true,
@@ -539,6 +630,9 @@ impl Fakes {
             }),
             observer: &self.host,
             stop: &stop,
+            progress: &|_| (),
+            iommu: self.iommu,
+            soak: Duration::ZERO,
             physical_top: self.physical_top,
             lowest_iova: None,
             seed: 42,

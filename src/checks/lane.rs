@@ -1,5 +1,6 @@
 //! Memory for one end of a loop.
 
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -53,6 +54,23 @@ impl Lane {
             start,
             mappings,
         })
+    }
+
+    /// Pages of memory that is mapped as a whole already, its first byte at `start`.
+    pub(super) fn window(
+        rig: &Rig<'_>,
+        memory: &Arc<DmaBuffer>,
+        start: Iova,
+        pages: Range<usize>,
+    ) -> Self {
+        let page = rig.page();
+        Self {
+            memory: Arc::clone(memory),
+            start: Iova(start.0 + (pages.start * page) as u64),
+            pages: pages.collect(),
+            page,
+            mappings: Vec::new(),
+        }
     }
 
     /// A source that the device may only read, and a destination that it may write too: write-only is not portable

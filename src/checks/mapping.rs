@@ -2,7 +2,7 @@
 
 use super::{Check, Finding, Problem, Rig, Role};
 use crate::iommu::DmaMapping;
-use crate::types::Protection;
+use crate::types::{Level, Protection};
 
 /// Map, refuse an overlap, unmap, map again.
 pub(super) const ROUND_TRIP: Check = Check {
@@ -10,6 +10,7 @@ pub(super) const ROUND_TRIP: Check = Check {
     title: "map memory, refuse an overlap, unmap, map again",
     proves: "the kernel maps memory for this device, keeps mappings apart, and takes them out again",
     role: Role::WithoutDma,
+    level: Level::Quick,
     run: round_trip,
 };
 

@@ -14,6 +14,7 @@ mod outcome;
 mod pattern;
 mod placement;
 mod rig;
+mod selection;
 mod translation;
 
 #[cfg(test)]
@@ -24,11 +25,13 @@ mod tests;
 pub use controls::{Controls, Other};
 pub use observer::{Observer, Signs, Translations, fault_lines};
 pub use outcome::{Blocking, Conclusion, Finding, Outcome, Problem, Verdict};
-pub use rig::{Equipment, Rig};
+pub use rig::{Equipment, Rig, Work};
+pub use selection::{SelectionError, select};
 
 use std::time::Instant;
 
 use crate::engine::{EngineLimits, Reading};
+use crate::types::Level;
 
 /// One check.
 pub struct Check {
@@ -40,6 +43,8 @@ pub struct Check {
     pub proves: &'static str,
     /// What it needs, and what the rest of the run needs of it.
     pub role: Role,
+    /// The least thorough test that it is a part of.
+    pub level: Level,
     run: fn(&mut Rig<'_>) -> Result<Finding, Problem>,
 }
 
@@ -56,6 +61,8 @@ pub enum Role {
     KeepingDma,
     /// Is only for devices that echo numbers.
     Echo,
+    /// Is only for devices with a clock that can be set.
+    Clock,
 }
 
 /// All checks, in the order in which they run: what cannot do harm comes first.
@@ -64,11 +71,20 @@ pub static CHECKS: &[Check] = &[
     agreement::PAGES,
     translation::CANARY,
     loopback::ECHO,
+    loopback::CLOCK,
     loopback::SIZES,
     loopback::ALIGNMENT,
     loopback::PAGE_CROSSING,
     loopback::PATTERNS,
     loopback::SCATTERED,
+    loopback::SHARED_PAGE,
+    loopback::LOW,
+    loopback::ABOVE_4G,
+    loopback::TOP,
+    loopback::BESIDE_RESERVED,
+    loopback::LAST_BYTE,
+    loopback::HUGE_PAGES,
+    loopback::MANY,
     agreement::DMA,
     isolation::NEIGHBOURS,
     isolation::UNMAPPED,
@@ -79,6 +95,7 @@ pub static CHECKS: &[Check] = &[
     isolation::OTHER_DEVICE,
     isolation::BUS_MASTER,
     isolation::RESET,
+    loopback::SOAK,
 ];
 
 /// What a run of the checks tells while it goes on.
@@ -98,12 +115,16 @@ pub enum End {
     Interrupted,
 }
 
-/// Runs all checks of the table in order, less those that the device is not of the kind for.
-pub fn run(rig: &mut Rig<'_>, mut tell: impl FnMut(Event<'_>)) -> (Vec<Outcome>, End) {
+/// Runs checks of the table in the order given, less those that the device is not of the kind for.
+pub fn run(
+    rig: &mut Rig<'_>,
+    checks: &[&'static Check],
+    mut tell: impl FnMut(Event<'_>),
+) -> (Vec<Outcome>, End) {
     let mut outcomes = Vec::new();
     let limits = rig.engine_limits();
     let mut barrier = (limits.is_none()).then(|| "no engine drives this device".to_owned());
-    for check in CHECKS.iter().filter(|check| suits(check.role, limits)) {
+    for check in checks.iter().filter(|check| suits(check.role, limits)) {
         tell(Event::Started(check));
         let begin = Instant::now();
         let finding = match &barrier {
@@ -123,12 +144,17 @@ pub fn run(rig: &mut Rig<'_>, mut tell: impl FnMut(Event<'_>)) -> (Vec<Outcome>,
         if check.role == Role::Gate && finding.verdict != Verdict::Pass {
             barrier.get_or_insert_with(|| format!("not run: {} did not pass", check.id));
         }
-        let (transfers, bytes) = rig.take_counts();
+        let Work {
+            transfers,
+            bytes,
+            time,
+        } = rig.take_work();
         let outcome = Outcome {
             id: check.id,
             finding,
             transfers,
             bytes,
+            dma_seconds: time.as_secs_f64(),
             seconds: begin.elapsed().as_secs_f64(),
         };
         tell(Event::Finished(&outcome));
@@ -143,5 +169,6 @@ fn suits(role: Role, limits: Option<EngineLimits>) -> bool {
         Role::WithoutDma | Role::Gate | Role::Dma => true,
         Role::KeepingDma => limits.reading == Reading::Kept,
         Role::Echo => limits.echoes,
+        Role::Clock => limits.has_clock,
     })
 }

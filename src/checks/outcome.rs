@@ -131,6 +131,8 @@ pub struct Outcome {
     pub transfers: u64,
     /// How many bytes that was.
     pub bytes: u64,
+    /// How long that took, from the commands until the device was done.
+    pub dma_seconds: f64,
     /// How long the check took.
     pub seconds: f64,
 }

@@ -14,6 +14,9 @@ const PAGE: u64 = 4096;
 const BIOS: u64 = 0xf_0000;
 const BIOS_SIZE: u64 = 0x1_0000;
 
+/// Around the first address of more than 32 bits: as much on both sides as the largest page of an IOMMU's smallest.
+const BORDER: (Iova, u64) = (Iova((1 << 32) - (64 << 10)), 128 << 10);
+
 /// How many places for a harmless range are tried.
 const SPANS: u64 = 16;
 
@@ -25,6 +28,8 @@ pub(super) struct Placement {
     iovas: IovaAllocator,
     lowest: Option<Iova>,
     above_memory: bool,
+    within_reach: Vec<IovaRange>,
+    border: Option<IovaRange>,
 }
 
 impl Placement {
@@ -62,10 +67,15 @@ impl Placement {
             lowest
         });
         let above_memory = matches!((lowest, top), (Some(lowest), Some(top)) if top <= lowest);
+        let border = IovaRange::new(BORDER.0, BORDER.1).ok();
+        let border = border.filter(|range| chosen.is_none_or(|lowest| lowest <= range.start()));
         Ok(Self {
+            // Kept aside: with 4 GiB of memory and devices, others would begin right there.
+            border: border.filter(|range| iovas.reserve(*range).is_ok()),
             iovas,
             lowest,
             above_memory,
+            within_reach: clipped,
         })
     }
 
@@ -103,6 +113,21 @@ impl Placement {
             .filter_map(|n| IovaRange::new(Iova(start.checked_add(n * span)?), size).ok())
             .find(|range| self.take(*range))?;
         self.take(bios).then_some((above, Some(bios)))
+    }
+
+    /// The usable ranges as far as the engine reaches, by rising IOVA.
+    pub(super) fn within_reach(&self) -> &[IovaRange] {
+        &self.within_reach
+    }
+
+    /// Takes what is kept aside around the first address of more than 32 bits, if it is within reach.
+    pub(super) fn take_border(&mut self) -> Option<IovaRange> {
+        self.border.take()
+    }
+
+    /// Takes a range back, to be given out again.
+    pub(super) fn free(&mut self, range: IovaRange) {
+        self.iovas.free(range);
     }
 
     /// As [`Self::take`], but not below all test mappings.

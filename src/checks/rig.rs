@@ -1,12 +1,14 @@
 //! What the checks work with: an address space, the device's engine, room for test mappings, and eyes on the host.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Problem;
 use super::controls::{Controls, Other};
 use super::observer::Observer;
 use super::placement::{Placement, last_address};
 use crate::engine::{DmaEngine, EngineError, EngineLimits, Loaded, Reading};
+use crate::host::IommuKind;
 use crate::iommu::{AddressSpace, DmaBuffer, IommuError, PageKind};
 use crate::types::{Bdf, Iova, IovaRange, Size};
 
@@ -22,6 +24,12 @@ pub struct Equipment<'a> {
     pub observer: &'a dyn Observer,
     /// Whether the user wants the run to end.
     pub stop: &'a dyn Fn() -> bool,
+    /// Shows how far a long check is.
+    pub progress: &'a dyn Fn(&str),
+    /// What kind of IOMMU translates for the device, if that is known.
+    pub iommu: Option<IommuKind>,
+    /// How long random loops go on.
+    pub soak: Duration,
     /// The first address above all memory and all devices of the host; `None` if it is not known.
     pub physical_top: Option<u64>,
     /// The lowest IOVA for test mappings, if the user chose one.
@@ -36,6 +44,9 @@ pub struct Rig<'a> {
     pub(super) other: Option<Other>,
     pub(super) observer: &'a dyn Observer,
     pub(super) seed: u64,
+    pub(super) iommu: Option<IommuKind>,
+    pub(super) soak: Duration,
+    pub(super) progress: &'a dyn Fn(&str),
     controls: &'a dyn Controls<'a>,
     engine: Option<Box<dyn DmaEngine + 'a>>,
     stop: &'a dyn Fn() -> bool,
@@ -46,8 +57,18 @@ pub struct Rig<'a> {
     placement: Placement,
     page: usize,
     turn: u64,
-    transfers: u64,
-    bytes: u64,
+    work: Work,
+}
+
+/// What a device did for a check.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Work {
+    /// How many times it read or wrote memory.
+    pub transfers: u64,
+    /// How many bytes that was.
+    pub bytes: u64,
+    /// How long this took, from the command until the device was done.
+    pub time: Duration,
 }
 
 impl<'a> Rig<'a> {
@@ -63,6 +84,9 @@ impl<'a> Rig<'a> {
             other,
             observer,
             stop,
+            progress,
+            iommu,
+            soak,
             physical_top,
             lowest_iova: chosen,
             seed,
@@ -81,6 +105,9 @@ impl<'a> Rig<'a> {
             other,
             observer,
             seed,
+            iommu,
+            soak,
+            progress,
             controls,
             engine,
             stop,
@@ -92,13 +119,12 @@ impl<'a> Rig<'a> {
             // The smallest page of an IOMMU fits any usize.
             page: page as usize,
             turn: 0,
-            transfers: 0,
-            bytes: 0,
+            work: Work::default(),
         })
     }
 
     /// What the engine can transfer; `None` if no engine drives the device.
-    pub(super) fn engine_limits(&self) -> Option<EngineLimits> {
+    pub fn engine_limits(&self) -> Option<EngineLimits> {
         self.engine.as_ref().map(|engine| engine.limits())
     }
 
@@ -157,6 +183,36 @@ impl<'a> Rig<'a> {
         IovaRange::new(iova, self.page as u64).is_ok_and(|range| self.placement.take_stray(range))
     }
 
+    /// Takes this many pages from this IOVA on, wherever it is; only after the gate. `None` if they are not usable, out of reach, taken,
+    /// or below where the user wants all test mappings.
+    pub(super) fn take_place(&mut self, start: Iova, pages: usize) -> Option<IovaRange> {
+        let range = IovaRange::new(start, (pages * self.page) as u64).ok()?;
+        let wanted = self.chosen.is_none_or(|lowest| lowest <= start);
+        (wanted && self.placement.take(range)).then_some(range)
+    }
+
+    /// Takes this many pages from the last one below 4 GiB on; `None` if they cannot be had. The first page is `page`.
+    pub(super) fn take_border(&mut self) -> Option<Iova> {
+        let border = self.placement.take_border()?;
+        let middle = border.start().0 + (border.last().0 - border.start().0).div_ceil(2);
+        Some(Iova(middle - self.page as u64))
+    }
+
+    /// Takes a range back, to be given out again. Nothing may be mapped there.
+    pub(super) fn give_back(&mut self, range: IovaRange) {
+        self.placement.free(range);
+    }
+
+    /// The usable ranges as far as the engine reaches, by rising IOVA.
+    pub(super) fn within_reach(&self) -> Vec<IovaRange> {
+        self.placement.within_reach().to_vec()
+    }
+
+    /// The usable ranges, whatever the engine reaches, by rising IOVA.
+    pub(super) fn usable(&self) -> &[IovaRange] {
+        &self.usable
+    }
+
     /// IOVAs for this many pages at which DMA harms nobody whatever happens to it, and those which the device may make of
     /// them; as [`Placement::harmless`].
     pub(super) fn harmless_iovas(
@@ -205,6 +261,7 @@ impl<'a> Rig<'a> {
 
     /// Resets the device, and takes its engine into use again. Nothing may be mapped.
     pub(super) fn reset(&mut self) -> Result<(), Problem> {
+        self.finish()?;
         self.engine = None;
         self.controls.reset()?;
         self.engine = self.controls.open_engine()?;
@@ -214,6 +271,17 @@ impl<'a> Rig<'a> {
             self.placement.take(*range);
         }
         Ok(())
+    }
+
+    /// Has the engine put back what it changed in the device.
+    ///
+    /// # Errors
+    /// It could not.
+    pub fn finish(&mut self) -> Result<(), Problem> {
+        Ok(self
+            .engine
+            .as_mut()
+            .map_or(Ok(()), |engine| engine.finish())?)
     }
 
     /// A number that grows with each call, to make contents differ.
@@ -263,6 +331,16 @@ impl<'a> Rig<'a> {
         self.transfer(size_of_val(numbers), |engine| engine.echo(numbers))
     }
 
+    /// The device reads 8 bytes and sets its clock by them.
+    pub(super) fn set_clock(&mut self, source: Iova) -> Result<(), Problem> {
+        self.transfer(8, |engine| engine.set_clock(source))
+    }
+
+    /// The device writes its clock to memory, 8 bytes.
+    pub(super) fn read_clock(&mut self, destination: Iova) -> Result<(), Problem> {
+        self.transfer(8, |engine| engine.read_clock(destination))
+    }
+
     fn transfer<T>(
         &mut self,
         size: usize,
@@ -275,16 +353,16 @@ impl<'a> Rig<'a> {
             .engine
             .as_mut()
             .expect("checks that do DMA run only where there is an engine");
-        self.transfers += 1;
-        self.bytes += size as u64;
-        Ok(go(engine.as_mut())?)
+        self.work.transfers += 1;
+        self.work.bytes += size as u64;
+        let begin = Instant::now();
+        let done = go(engine.as_mut());
+        self.work.time += begin.elapsed();
+        Ok(done?)
     }
 
-    /// The transfers and their bytes since the last call.
-    pub(super) fn take_counts(&mut self) -> (u64, u64) {
-        (
-            std::mem::take(&mut self.transfers),
-            std::mem::take(&mut self.bytes),
-        )
+    /// What the device did since the last call.
+    pub(super) fn take_work(&mut self) -> Work {
+        std::mem::take(&mut self.work)
     }
 }

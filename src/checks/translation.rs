@@ -8,7 +8,7 @@ use super::pattern::{Pattern, inverted};
 use super::{Blocking, Check, Finding, Problem, Rig, Role, Verdict};
 use crate::engine::Reading;
 use crate::iommu::{DmaBuffer, DmaMapping};
-use crate::types::{Iova, IovaRange, Protection};
+use crate::types::{Iova, IovaRange, Level, Protection};
 
 /// The canary probe.
 pub(super) const CANARY: Check = Check {
@@ -16,6 +16,7 @@ pub(super) const CANARY: Check = Check {
     title: "have the device read a page of ours by its physical address, which is not mapped",
     proves: "the IOMMU translates what this device sends: a physical address leads nowhere",
     role: Role::Gate,
+    level: Level::Quick,
     run: canary,
 };
 

@@ -2,7 +2,7 @@
 
 use crate::bench::BenchError;
 use crate::binding::{BindingError, Refusal};
-use crate::checks::Problem;
+use crate::checks::{Problem, SelectionError};
 use crate::device::DeviceError;
 use crate::engine::EngineError;
 use crate::host::{CaptureError, HostError};
@@ -42,6 +42,7 @@ pub fn class_of(error: &anyhow::Error) -> ExitClass {
             .or_else(|| cause.downcast_ref().map(DeviceError::class))
             .or_else(|| cause.downcast_ref().map(EngineError::class))
             .or_else(|| cause.downcast_ref().map(Problem::class))
+            .or_else(|| cause.downcast_ref().map(SelectionError::class))
             .or_else(|| cause.downcast_ref().map(BenchError::class))
             .or_else(|| cause.downcast_ref().map(BindingError::class))
             .or_else(|| cause.downcast_ref().map(SessionError::class))

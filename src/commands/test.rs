@@ -13,16 +13,17 @@ pub use in_holder::run_checks;
 use live::{LiveDevice, LiveHost};
 
 use super::Context;
+use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::target::{Target, targets};
 use crate::checks::{self, Conclusion, End, Equipment, Event, Observer, Other, Outcome, Rig};
 use crate::cli::TestArgs;
 use crate::device::VfioDevice;
-use crate::engine::{Arena, EngineDriver, EngineParts, Seat};
+use crate::engine::{Arena, EngineDriver, EngineLimits, EngineParts, Seat};
 use crate::host::{Host, PciDevice};
 use crate::iommu::AddressSpace;
-use crate::report::{CheckList, DeviceReport, Progress, Subject, TestReport, outcome_text};
-use crate::types::{Backend, Bdf, ExitClass, Iova};
+use crate::report::{CheckList, DeviceReport, Progress, Rate, Subject, TestReport, outcome_text};
+use crate::types::{Backend, Bdf, ExitClass, Iova, Level, TestScope};
 use crate::{engine, iommu};
 
 /// Runs the checks on each device in turn.
@@ -34,17 +35,18 @@ pub fn run(args: &TestArgs, context: &Context) -> anyhow::Result<ExitClass> {
         context.output.emit(&CheckList::all())?;
         return Ok(ExitClass::Done);
     }
+    let scope = scope(args)?;
     let targets = targets(&context.host, &args.devices)?;
     let seed = args
         .seed
         .unwrap_or_else(|| RandomState::new().build_hasher().finish());
     if args.in_holder {
-        return in_holder::run(&targets, seed, context);
+        return in_holder::run(&targets, seed, scope, context);
     }
     let interrupt = Interrupt::keep()?;
     let mut devices = Vec::new();
     for target in &targets {
-        let report = test(target, &targets, args, seed, context, &interrupt)
+        let report = test(target, &targets, args, &scope, seed, context, &interrupt)
             .with_context(|| format!("cannot test {}", target.device.bdf))?;
         devices.push(report);
         if interrupt.came() {
@@ -56,6 +58,23 @@ pub fn run(args: &TestArgs, context: &Context) -> anyhow::Result<ExitClass> {
         context.output.emit(&TestReport { devices })?;
     }
     Ok(class)
+}
+
+/// What the arguments ask for; refused where no check is so called.
+fn scope(args: &TestArgs) -> anyhow::Result<TestScope> {
+    let scope = TestScope {
+        level: args.level,
+        only: args.only.clone(),
+        skip: args.skip.clone(),
+        destructive: args.destructive,
+        soak: args.duration.unwrap_or_default(),
+    };
+    let checks = checks::select(&scope)?;
+    if args.duration.is_some() && !checks.iter().any(|check| check.level == Level::Soak) {
+        let message = "--duration is for --level soak, or --only loopback.soak";
+        return Err(Failure::new(ExitClass::Usage, message).into());
+    }
+    Ok(scope)
 }
 
 /// A failure outweighs what was not done, and that outweighs what passed.
@@ -71,6 +90,7 @@ fn test(
     target: &Target,
     targets: &[Target],
     args: &TestArgs,
+    scope: &TestScope,
     seed: u64,
     context: &Context,
     interrupt: &Interrupt,
@@ -120,16 +140,37 @@ fn test(
         }
     };
     let stop = || interrupt.came();
-    let (outcomes, end) = opened.check(host, driver, args.iova, seed, &stop, tell)?;
-    printed?;
-    let report = DeviceReport {
-        subject,
-        conclusion: Conclusion::of(&outcomes, end),
-        limits: limits(host, pci.bdf),
-        checks: outcomes,
+    let progress = |text: &str| screen.progress.say(text);
+    let plan = Plan {
+        driver,
+        lowest_iova: args.iova,
+        seed,
+        scope,
+        stop: &stop,
+        progress: &progress,
     };
+    let tested = opened.check(host, &plan, tell)?;
+    printed?;
+    let report = device_report(subject, limits(host, pci.bdf), tested);
     screen.print(|out, style| report.conclusion_text(out, style))?;
     Ok(report)
+}
+
+/// What is reported of a device.
+fn device_report(subject: Subject, limits: Vec<String>, tested: Tested) -> DeviceReport {
+    let Tested {
+        outcomes,
+        end,
+        engine_limits,
+    } = tested;
+    DeviceReport {
+        subject,
+        conclusion: Conclusion::of(&outcomes, end),
+        limits,
+        engine_limits,
+        rate: Rate::of(&outcomes),
+        checks: outcomes,
+    }
 }
 
 /// What is known of a device before it is tested.
@@ -170,23 +211,42 @@ struct Opened<'o> {
     other: Option<Other>,
 }
 
+/// How a device is tested.
+struct Plan<'p> {
+    driver: Option<&'static dyn EngineDriver>,
+    lowest_iova: Option<Iova>,
+    seed: u64,
+    scope: &'p TestScope,
+    stop: &'p dyn Fn() -> bool,
+    progress: &'p dyn Fn(&str),
+}
+
+/// What came of it.
+struct Tested {
+    outcomes: Vec<Outcome>,
+    end: End,
+    engine_limits: Option<EngineLimits>,
+}
+
 impl Opened<'_> {
-    /// Runs all checks.
+    /// Runs the checks.
     fn check(
         self,
         host: &Host,
-        driver: Option<&'static dyn EngineDriver>,
-        lowest_iova: Option<Iova>,
-        seed: u64,
-        stop: &dyn Fn() -> bool,
+        plan: &Plan<'_>,
         tell: impl FnMut(Event<'_>),
-    ) -> anyhow::Result<(Vec<Outcome>, End)> {
+    ) -> anyhow::Result<Tested> {
+        let checks = checks::select(plan.scope)?;
+        let bdf = self.device.bdf();
+        if let Some(driver) = plan.driver {
+            log::info!("{bdf}: engine {}: {}", driver.name(), driver.limits());
+        }
         let observer = LiveHost::new(host, self.device.bdf());
         let physical = |address| observer.physical_address(address).ok();
         let top = host
             .physical_top()
             .and_then(|top| top.checked_next_multiple_of(1 << 30));
-        let lowest = lowest_iova.or(top.map(Iova));
+        let lowest = plan.lowest_iova.or(top.map(Iova));
         let arena = Arena::new(self.space.clone(), lowest, &physical)?;
         let peer_arena = match &self.peer {
             Some((space, _)) if !Arc::ptr_eq(&self.space, space) => {
@@ -203,11 +263,11 @@ impl Opened<'_> {
                 device,
                 arena: peer_arena.as_ref().unwrap_or(&arena),
             }),
-            destructive: false,
+            destructive: plan.scope.destructive,
         };
         let controls = LiveDevice {
             device: self.device,
-            driver,
+            driver: plan.driver,
             parts,
             arena: &arena,
         };
@@ -216,12 +276,22 @@ impl Opened<'_> {
             controls: &controls,
             other: self.other,
             observer: &observer,
-            stop,
+            stop: plan.stop,
+            progress: plan.progress,
+            iommu: host.iommu_unit(bdf).map(|unit| unit.kind),
+            soak: plan.scope.soak.into(),
             physical_top: host.physical_top(),
-            lowest_iova,
-            seed,
+            lowest_iova: plan.lowest_iova,
+            seed: plan.seed,
         })?;
-        Ok(checks::run(&mut rig, tell))
+        let engine_limits = rig.engine_limits();
+        let (outcomes, end) = checks::run(&mut rig, &checks, tell);
+        rig.finish()?;
+        Ok(Tested {
+            outcomes,
+            end,
+            engine_limits,
+        })
     }
 }
 

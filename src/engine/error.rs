@@ -111,6 +111,21 @@ pub enum EngineError {
         why: &'static str,
     },
 
+    /// Something that the device stores could not be put back.
+    #[error("the {engine} device was not left as it was found: {what} is not what it was")]
+    NotAsFound {
+        /// The driver.
+        engine: &'static str,
+        /// What was changed.
+        what: String,
+        /// Why it is not put back.
+        source: Box<EngineError>,
+    },
+
+    /// The device's clock was asked for.
+    #[error("this device has no clock that can be set")]
+    NoClock,
+
     /// More, or less, than the engine moves at once.
     #[error(
         "the {engine} device moves {unit} to {max} bytes at once, in multiples of {unit}, not {size}"
@@ -156,10 +171,12 @@ impl EngineError {
             Self::Memory(error) => error.class(),
             Self::Room(error) => error.class(),
             Self::Size { .. } | Self::Alignment { .. } | Self::Range { .. } => ExitClass::Usage,
-            Self::Unusable { .. } | Self::OnlyWrites { .. } | Self::NowhereHarmless => {
-                ExitClass::NoVerdict
-            }
-            Self::Unknown { .. }
+            Self::Unusable { .. }
+            | Self::OnlyWrites { .. }
+            | Self::NoClock
+            | Self::NowhereHarmless => ExitClass::NoVerdict,
+            Self::NotAsFound { .. }
+            | Self::Unknown { .. }
             | Self::Gone { .. }
             | Self::Timeout { .. }
             | Self::Stopped { .. }

@@ -11,11 +11,13 @@ mod nvme;
 pub use arena::{Arena, DmaPage, Pages, PhysicalAddress};
 pub use error::EngineError;
 
+use serde::Serialize;
+
 use crate::device::VfioDevice;
 use crate::types::{Iova, IovaRange, PciId};
 
 /// What an engine can transfer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct EngineLimits {
     /// Every address below 2^this is reached for certain.
     pub address_bits: u32,
@@ -32,6 +34,8 @@ pub struct EngineLimits {
     pub reading: Reading,
     /// Whether it echoes numbers, see [`DmaEngine::echo`].
     pub echoes: bool,
+    /// Whether it has a clock, see [`DmaEngine::set_clock`].
+    pub has_clock: bool,
 }
 
 impl EngineLimits {
@@ -66,7 +70,8 @@ impl EngineLimits {
 }
 
 /// What becomes of bytes that a device reads from memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Reading {
     /// It keeps them, whatever they are, and a store writes them elsewhere: memory to memory.
     Kept,
@@ -117,6 +122,22 @@ pub trait DmaEngine {
     fn echo(&mut self, _numbers: &[u16]) -> Result<Vec<u16>, EngineError> {
         Ok(Vec::new())
     }
+
+    /// Puts back what transfers changed in the device. Dropping the engine does so too, but cannot say that it failed.
+    fn finish(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    /// The device reads 8 bytes at `source` and sets its clock by them: milliseconds in the lower 48 bits, the others 0. The clock goes
+    /// on from there; [`finish`](Self::finish) sets it as if it had never been touched.
+    fn set_clock(&mut self, _source: Iova) -> Result<(), EngineError> {
+        Err(EngineError::NoClock)
+    }
+
+    /// The device writes 8 bytes to `destination`, its clock in the lower 48 bits.
+    fn read_clock(&mut self, _destination: Iova) -> Result<(), EngineError> {
+        Err(EngineError::NoClock)
+    }
 }
 
 /// A device, and where its engine gets memory of its own: in the address space that the device is attached to.
@@ -146,6 +167,8 @@ pub trait EngineDriver: Sync {
     fn name(&self) -> &'static str;
     /// One line about the devices it drives.
     fn about(&self) -> &'static str;
+    /// What it can transfer, in words: sizes, addresses, and what it shows of what the device reads.
+    fn limits(&self) -> &'static str;
     /// Whether it drives devices with this identity.
     fn drives(&self, id: &PciId) -> bool;
     /// Whether this driver was ever run on such a device, physical or emulated; otherwise only against fake registers.

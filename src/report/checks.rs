@@ -4,8 +4,9 @@ use serde::Serialize;
 use std::io::{self, Write};
 
 use super::{Report, Style};
-use crate::checks::{CHECKS, Conclusion, Finding, Outcome, Verdict};
-use crate::types::{Backend, Bdf, GroupId};
+use crate::checks::{CHECKS, Check, Conclusion, Finding, Outcome, Verdict};
+use crate::engine::{ENGINES, EngineDriver, EngineLimits};
+use crate::types::{Backend, Bdf, GroupId, Level};
 
 /// What was tested, and with what.
 #[derive(Debug, Clone, Serialize)]
@@ -40,8 +41,37 @@ pub struct DeviceReport {
     pub conclusion: Conclusion,
     /// What the checks cannot prove with this device, whatever they found.
     pub limits: Vec<String>,
+    /// What the engine can transfer; `None` if no engine drives the device.
+    pub engine_limits: Option<EngineLimits>,
+    /// How fast the device transferred; `None` if it never did.
+    pub rate: Option<Rate>,
     /// Each check, in the order in which they ran.
     pub checks: Vec<Outcome>,
+}
+
+/// How fast a device transferred, one transfer after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Rate {
+    /// Transfers a second, each from the command until the device was done.
+    pub transfers_per_second: f64,
+    /// Bytes a second.
+    pub bytes_per_second: f64,
+    /// What the rate tells of: always the engine, never the IOMMU.
+    pub limited_by: &'static str,
+}
+
+impl Rate {
+    /// That of all checks together; `None` if there was no transfer.
+    #[must_use]
+    pub fn of(outcomes: &[Outcome]) -> Option<Self> {
+        let seconds: f64 = outcomes.iter().map(|outcome| outcome.dma_seconds).sum();
+        let sum = |count: fn(&Outcome) -> u64| outcomes.iter().map(count).sum::<u64>() as f64;
+        (seconds > 0.0).then(|| Self {
+            transfers_per_second: sum(|outcome| outcome.transfers) / seconds,
+            bytes_per_second: sum(|outcome| outcome.bytes) / seconds,
+            limited_by: "engine",
+        })
+    }
 }
 
 /// The result of `test`.
@@ -184,15 +214,23 @@ impl DeviceReport {
                  it could read and overwrite everything. The run ended before the device could do harm",
             ),
         };
-        let transfers: u64 = self.checks.iter().map(|outcome| outcome.transfers).sum();
         let seconds: f64 = self.checks.iter().map(|outcome| outcome.seconds).sum();
         writeln!(
             out,
-            "{word}: {says} ({} passed, {} failed, {} skipped; {transfers} transfers in {seconds:.1} s)",
+            "{word}: {says} ({} passed, {} failed, {} skipped, in {seconds:.1} s)",
             count(Verdict::Pass),
             count(Verdict::Fail),
             count(Verdict::Skip)
         )?;
+        if let Some(rate) = &self.rate {
+            let transfers: u64 = self.checks.iter().map(|outcome| outcome.transfers).sum();
+            writeln!(
+                out,
+                "  {transfers} transfers by DMA, {:.0} a second, {} a second: as fast as the engine goes, no measure of the IOMMU",
+                rate.transfers_per_second,
+                amount(rate.bytes_per_second)
+            )?;
+        }
         for limit in &self.limits {
             writeln!(out, "  {} {limit}", style.caution("Not proved:"))?;
         }
@@ -200,30 +238,60 @@ impl DeviceReport {
     }
 }
 
-/// The checks that there are, for `test --list`.
+/// Bytes as people read them: `85 B`, `1.5 KiB`, `48 MiB`.
+fn amount(bytes: f64) -> String {
+    let units = [("B", 1.0), ("KiB", 1024.0), ("MiB", 1048576.0)];
+    let (unit, scale) = units
+        .into_iter()
+        .find(|(_, scale)| bytes / scale < 1000.0)
+        .unwrap_or(("GiB", 1073741824.0));
+    let value = bytes / scale;
+    let digits = usize::from(value < 10.0 && scale > 1.0);
+    format!("{value:.digits$} {unit}")
+}
+
+/// The checks and engines that there are, for `test --list`.
 #[derive(Debug, Serialize)]
 pub struct CheckList {
-    checks: Vec<Listed>,
+    checks: Vec<ListedCheck>,
+    engines: Vec<ListedEngine>,
 }
 
 #[derive(Debug, Serialize)]
-struct Listed {
+struct ListedCheck {
     id: &'static str,
+    level: Level,
     title: &'static str,
     proves: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct ListedEngine {
+    name: &'static str,
+    about: &'static str,
+    limits: &'static str,
+    ran_on_hardware: bool,
 }
 
 impl CheckList {
     /// All of them.
     #[must_use]
     pub fn all() -> Self {
-        let listed = |check: &crate::checks::Check| Listed {
+        let check = |check: &Check| ListedCheck {
             id: check.id,
+            level: check.level,
             title: check.title,
             proves: check.proves,
         };
+        let engine = |driver: &&dyn EngineDriver| ListedEngine {
+            name: driver.name(),
+            about: driver.about(),
+            limits: driver.limits(),
+            ran_on_hardware: driver.ran_on_hardware(),
+        };
         Self {
-            checks: CHECKS.iter().map(listed).collect(),
+            checks: CHECKS.iter().map(check).collect(),
+            engines: ENGINES.iter().map(engine).collect(),
         }
     }
 }
@@ -233,9 +301,23 @@ impl Report for CheckList {
 
     fn text(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
         for check in &self.checks {
-            writeln!(out, "{}", style.heading(check.id))?;
+            let level = match check.level {
+                Level::Quick => String::new(),
+                level => format!(" (--level {level})"),
+            };
+            writeln!(out, "{}{level}", style.heading(check.id))?;
             writeln!(out, "    does    {}", check.title)?;
             writeln!(out, "    proves  {}", check.proves)?;
+        }
+        writeln!(out, "\nEngines, which make a device do DMA:")?;
+        for engine in &self.engines {
+            let untested = match engine.ran_on_hardware {
+                true => "",
+                false => "; untested on hardware",
+            };
+            writeln!(out, "{}", style.heading(engine.name))?;
+            writeln!(out, "    drives  {}{untested}", engine.about)?;
+            writeln!(out, "    limits  {}", engine.limits)?;
         }
         Ok(())
     }
@@ -258,6 +340,7 @@ mod tests {
             },
             transfers: 2,
             bytes: 128,
+            dma_seconds: 0.125,
             seconds: 0.25,
         }
     }
@@ -277,6 +360,8 @@ mod tests {
                     seed: 7,
                 },
                 conclusion: Conclusion::of(&checks, end),
+                engine_limits: None,
+                rate: Rate::of(&checks),
                 limits: vec!["what its cache holds".into()],
                 checks,
             }],
@@ -307,12 +392,13 @@ mod tests {
         assert_eq!(
             text(&report),
             "0000:00:03.0 (1234:11e8), IOMMU group 3, through type1, engine edu\n  \
-             PASS  mapping.round-trip      what was seen\n        | a line of the log\n  \
-             FAIL  translation.canary      NOT TRANSLATED: what was seen\n        | a line of the log\n  \
-             SKIP  loopback.sizes          what was seen\n        | a line of the log\n\
+             PASS  mapping.round-trip        what was seen\n        | a line of the log\n  \
+             FAIL  translation.canary        NOT TRANSLATED: what was seen\n        | a line of the log\n  \
+             SKIP  loopback.sizes            what was seen\n        | a line of the log\n\
              NOT TRANSLATED: this IOMMU lets the device reach memory by its physical address. Do not give any device of this host to a guest: \
              it could read and overwrite everything. The run ended before the device could do harm \
-             (1 passed, 1 failed, 1 skipped; 6 transfers in 0.8 s)\n  \
+             (1 passed, 1 failed, 1 skipped, in 0.8 s)\n  \
+             6 transfers by DMA, 16 a second, 1.0 KiB a second: as fast as the engine goes, no measure of the IOMMU\n  \
              Not proved: what its cache holds\n"
         );
         let json = serde_json::to_value(&report).unwrap();

@@ -28,7 +28,9 @@ mod walk;
 pub use bench::BenchReport;
 pub use binding::{BindingReport, PlanReport};
 pub use capture::CaptureReport;
-pub use checks::{CheckList, DeviceReport, HeldTestReport, Subject, TestReport, outcome_text};
+pub use checks::{
+    CheckList, DeviceReport, HeldTestReport, Rate, Subject, TestReport, outcome_text,
+};
 pub use dma::{DmaReport, DmaVerdict};
 pub use doctor::DoctorReport;
 pub use error::ErrorReport;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Bytes, Failure};
-use crate::types::{Backend, Bdf, ExitClass, Iova, Protection, VfioNode};
+use crate::types::{Backend, Bdf, ExitClass, Iova, Protection, TestScope, VfioNode};
 
 /// The version of the protocol. A holder answers only requests of its own version.
 pub const VERSION: u32 = 1;
@@ -158,6 +158,9 @@ pub struct TestRequest {
     /// The first address above all memory and devices of the host, if the client knows it.
     #[serde(default)]
     pub physical_top: Option<u64>,
+    /// Which checks, and how thorough they are.
+    #[serde(default)]
+    pub scope: TestScope,
 }
 
 /// The result of a test.

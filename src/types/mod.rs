@@ -13,6 +13,7 @@ mod node;
 mod owner_name;
 mod pci_id;
 mod size;
+mod test_scope;
 mod use_reason;
 mod user_of_devices;
 
@@ -27,5 +28,6 @@ pub use node::{GroupId, VfioNode};
 pub use owner_name::{OwnerName, ParseOwnerNameError};
 pub use pci_id::PciId;
 pub use size::{ParseSizeError, Size};
+pub use test_scope::{Level, ParseSoakTimeError, SoakTime, TestScope};
 pub use use_reason::UseReason;
 pub use user_of_devices::UserOfDevices;

@@ -34,6 +34,19 @@ pub fn trials() -> Vec<Trial> {
             serves_ordinary_users(guest)
         },
     ));
+    trials.push(in_guest(
+        "proof::blocks that are written are put back; random loops; what cannot be done is said",
+        Machine {
+            // It does no DMA.
+            qemu: vec!["-device".into(), "pci-testdev".into()],
+            ..machine(Kernel::Lab, Iommu::Intel, &[])
+        },
+        |guest| {
+            puts_blocks_back(guest)?;
+            goes_on_at_random(guest)?;
+            says_what_it_cannot_do(guest)
+        },
+    ));
     trials
 }
 
@@ -129,15 +142,13 @@ impl Engine {
 }
 
 fn meets(guest: &mut Guest, row: &Requirement) -> Result<(), Failed> {
-    let engine = ENGINES
-        .iter()
-        .find(|engine| engine.name == row.engine)
-        .ok_or_else(|| format!("no devices are known for {row:?}"))?;
+    let engine = engine(&row.engine);
     let addresses = engine.bind(guest)?;
     let report = run_json(
         guest,
         &format!(
-            "iommu-tool test --json --backend {} {addresses}",
+            "iommu-tool test --json --level {} --backend {} {addresses}",
+            row.level(),
             row.backend
         ),
         0,
@@ -253,4 +264,92 @@ fn serves_ordinary_users(guest: &mut Guest) -> Result<(), Failed> {
     expect_words("the skip", &reason.unwrap_or_default(), &["it takes root"])?;
     run(guest, "iommu-tool unbind 02:00.0", 0)?;
     expect_clean_kernel(guest)
+}
+
+/// Blocks are written with leave only, and are as they were afterwards, also when the run is interrupted.
+fn puts_blocks_back(guest: &mut Guest) -> Result<(), Failed> {
+    let nvme = engine("nvme");
+    let address = nvme.bind(guest)?;
+    let test = format!("iommu-tool test --json --level full --destructive {address}");
+    let report = run_json(guest, &test, 0)?;
+    let device = &report["devices"][0];
+    let loops = device["checks"].as_array().map_or(&[][..], Vec::as_slice);
+    let patterns = loops
+        .iter()
+        .any(|outcome| outcome["id"] == "loopback.patterns" && outcome["verdict"] == "pass");
+    if device["engine_limits"]["reading"] != "kept" || !patterns {
+        return Err(format!("nothing was written to the drive: {report:#}").into());
+    }
+    let script = format!(
+        "iommu-tool test --destructive --only loopback.soak --duration 1h {address} > out & child=$!
+         until grep -q translation.canary out; do usleep 10000; done
+         usleep 500000; kill -INT $child; wait $child"
+    );
+    run(guest, &script, 1)?;
+    run(guest, "grep INTERRUPTED out", 0)?;
+    nvme.unbind(guest, &address)
+}
+
+/// A short soak, with its rate.
+fn goes_on_at_random(guest: &mut Guest) -> Result<(), Failed> {
+    let igb = engine("igb");
+    let address = igb.bind(guest)?;
+    let test = format!("iommu-tool test --json --level soak --duration 2s {address}");
+    let report = run_json(guest, &test, 0)?;
+    let device = &report["devices"][0];
+    let last = device["checks"].as_array().and_then(|checks| checks.last());
+    let soaked = last.is_some_and(|soak| {
+        let transfers = soak["transfers"].as_u64().unwrap_or_default();
+        soak["id"] == "loopback.soak" && soak["verdict"] == "pass" && transfers >= 16
+    });
+    let rate = &device["rate"];
+    let positive = rate["bytes_per_second"]
+        .as_f64()
+        .is_some_and(|rate| rate > 0.0);
+    if !soaked || !positive || rate["limited_by"] != "engine" {
+        return Err(format!("no soak, or no rate: {report:#}").into());
+    }
+    igb.unbind(guest, &address)
+}
+
+/// A device without an engine, and names that no check has.
+fn says_what_it_cannot_do(guest: &mut Guest) -> Result<(), Failed> {
+    const WITHOUT_ENGINE: &str = "1b36:0005";
+    run(guest, &format!("iommu-tool bind {WITHOUT_ENGINE}"), 0)?;
+    let output = run(guest, &format!("iommu-tool test {WITHOUT_ENGINE}"), 4)?.stdout;
+    let words = [
+        "no engine for DMA",
+        "PASS  mapping.round-trip",
+        "PASS  agreement.pages",
+        "SKIP  translation.canary",
+        "INCOMPLETE",
+    ];
+    expect_words("a test without an engine", &output, &words)?;
+    run(guest, &format!("iommu-tool unbind {WITHOUT_ENGINE}"), 0)?;
+
+    let wrong = run(
+        guest,
+        &format!("iommu-tool test --only loopback.size {EDU}"),
+        2,
+    )?;
+    expect_words(
+        "a wrong name",
+        &wrong.stderr,
+        &["'loopback.size'", "loopback.sizes"],
+    )?;
+    run(
+        guest,
+        &format!("iommu-tool test --skip translation.canary {EDU}"),
+        2,
+    )?;
+    run(guest, &format!("iommu-tool test --duration 10s {EDU}"), 2)?;
+    expect_clean_kernel(guest)
+}
+
+fn engine(name: &str) -> &'static Engine {
+    let named = |engine: &&Engine| engine.name == name;
+    ENGINES
+        .iter()
+        .find(named)
+        .expect("the table names engines that there are")
 }

@@ -1,6 +1,8 @@
 //! The committed table of checks that must pass.
 
 use super::lab::{Iommu, Kernel};
+use iommu_tool::checks::{CHECKS, Check};
+use iommu_tool::types::Level;
 use serde_json::Value;
 
 /// One line of the table: what must pass where.
@@ -46,6 +48,13 @@ fn requirement(line: &str) -> Requirement {
 }
 
 impl Requirement {
+    /// The level that has all checks of the line.
+    pub fn level(&self) -> Level {
+        let named = |check: &&Check| self.checks.iter().any(|id| id == check.id);
+        let levels = CHECKS.iter().filter(named).map(|check| check.level);
+        levels.max().unwrap_or_default()
+    }
+
     /// What is missing in the result of `test --json` for one device.
     pub fn unmet(&self, device: &Value) -> Vec<String> {
         let mut unmet = Vec::new();

@@ -8,7 +8,7 @@ use super::super::{Check, Finding, Problem, Rig, Role};
 use super::intruder::{Intruder, not_blocked};
 use crate::engine::Reading;
 use crate::iommu::{DmaBuffer, DmaMapping};
-use crate::types::{Iova, Protection};
+use crate::types::{Iova, Level, Protection};
 
 /// DMA over the end of a mapping and after it.
 pub(in crate::checks) const PAST_END: Check = Check {
@@ -16,6 +16,7 @@ pub(in crate::checks) const PAST_END: Check = Check {
     title: "DMA over the end of a mapping, right after it, and a page further on",
     proves: "a mapping ends where it ends: memory that follows it is out of reach",
     role: Role::Dma,
+    level: Level::Quick,
     run: past_end,
 };
 
@@ -25,6 +26,7 @@ pub(in crate::checks) const NEIGHBOURS: Check = Check {
     title: "fill a mapped page by DMA between guard pages, in IOVAs and in memory",
     proves: "DMA to a page changes neither the pages mapped beside it nor the memory beside it",
     role: Role::Dma,
+    level: Level::Quick,
     run: neighbours,
 };
 
@@ -34,6 +36,7 @@ pub(in crate::checks) const READ_ONLY: Check = Check {
     title: "write by DMA to memory that is mapped to be read only, before and after reading it",
     proves: "the device can read memory that it may only read, and cannot change it",
     role: Role::Dma,
+    level: Level::Quick,
     run: read_only,
 };
 

@@ -5,7 +5,7 @@ use super::super::{Check, Finding, Problem, Rig, Role, Verdict};
 use super::intruder::{Intruder, not_blocked};
 use super::lifetime::{try_unmapped, use_it};
 use crate::iommu::DmaMapping;
-use crate::types::{IovaRange, Protection};
+use crate::types::{IovaRange, Level, Protection};
 
 /// DMA to what is mapped for another device.
 pub(in crate::checks) const OTHER_DEVICE: Check = Check {
@@ -13,6 +13,7 @@ pub(in crate::checks) const OTHER_DEVICE: Check = Check {
     title: "DMA to an address that is mapped for another device only, and to one that is mapped for both",
     proves: "each device has an address space of its own: the same address leads to other memory, or nowhere",
     role: Role::Dma,
+    level: Level::Quick,
     run: other_device,
 };
 
@@ -22,6 +23,7 @@ pub(in crate::checks) const BUS_MASTER: Check = Check {
     title: "DMA to mapped memory with bus mastering off, and on again",
     proves: "with bus mastering off the device neither changes nor sees anything, not even what is mapped for it",
     role: Role::Dma,
+    level: Level::Quick,
     run: bus_master,
 };
 
@@ -31,6 +33,7 @@ pub(in crate::checks) const RESET: Check = Check {
     title: "DMA to an address that was unmapped before the device was reset",
     proves: "a reset brings back nothing that was taken from the device, and it works as before",
     role: Role::Dma,
+    level: Level::Quick,
     run: reset,
 };
 

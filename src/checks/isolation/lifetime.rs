@@ -7,7 +7,7 @@ use super::super::pattern::{Pattern, inverted};
 use super::super::{Check, Finding, Problem, Rig, Role};
 use super::intruder::{Intruder, not_blocked};
 use crate::engine::Reading;
-use crate::types::{Iova, Protection};
+use crate::types::{Iova, Level, Protection};
 
 /// DMA to addresses that were never mapped.
 pub(in crate::checks) const NEVER_MAPPED: Check = Check {
@@ -15,6 +15,7 @@ pub(in crate::checks) const NEVER_MAPPED: Check = Check {
     title: "DMA to addresses that were never mapped, each a single bit beside a mapped one, for each level of a page table",
     proves: "an address that was never mapped does not lead to memory that is mapped elsewhere",
     role: Role::Dma,
+    level: Level::Quick,
     run: never_mapped,
 };
 
@@ -24,6 +25,7 @@ pub(in crate::checks) const UNMAPPED: Check = Check {
     title: "DMA to an address just unmapped, after a good loop through it",
     proves: "once memory is unmapped, the device can neither change it nor read it",
     role: Role::Dma,
+    level: Level::Quick,
     run: unmapped,
 };
 
@@ -33,6 +35,7 @@ pub(in crate::checks) const REMAPPED: Check = Check {
     title: "map other memory at an address that the device has just used",
     proves: "the IOMMU forgets an old translation at once: the device reaches the new page, and the old one no more",
     role: Role::Dma,
+    level: Level::Quick,
     run: remapped,
 };
 

@@ -5,19 +5,23 @@ use std::sync::atomic::Ordering;
 
 use super::super::holder::nothing_mapped;
 use super::super::{Context, class_of};
-use super::{Opened, class_of_all, limits, subject};
-use crate::checks::Conclusion;
+use super::{Opened, Plan, class_of_all, device_report, limits, subject};
 use crate::engine;
 use crate::host::Host;
-use crate::report::{DeviceReport, HeldTestReport, Progress, Report, Style, TestReport};
+use crate::report::{HeldTestReport, Progress, Report, Style, TestReport};
 use crate::session::protocol::{Answer, Request, TestRequest, Tested};
 use crate::session::{Client, Failure, TestSite};
-use crate::types::ExitClass;
+use crate::types::{ExitClass, TestScope};
 
 use super::Target;
 
 /// Has each device tested by its holder.
-pub fn run(targets: &[Target], seed: u64, context: &Context) -> anyhow::Result<ExitClass> {
+pub fn run(
+    targets: &[Target],
+    seed: u64,
+    scope: TestScope,
+    context: &Context,
+) -> anyhow::Result<ExitClass> {
     let mut classes = Vec::new();
     let mut reports = Vec::new();
     for target in targets {
@@ -28,6 +32,7 @@ pub fn run(targets: &[Target], seed: u64, context: &Context) -> anyhow::Result<E
             device: bdf,
             seed,
             physical_top: context.host.physical_top(),
+            scope: scope.clone(),
         };
         let progress = Progress::spinner(context.output.progress());
         progress.say(&format!(
@@ -61,7 +66,12 @@ pub fn run_checks(site: TestSite) -> Result<Tested, Failure> {
 
 fn check(site: TestSite) -> anyhow::Result<Tested> {
     let host = Host::live();
-    let TestRequest { device, seed, .. } = site.request;
+    let TestRequest {
+        device,
+        seed,
+        scope,
+        ..
+    } = site.request;
     let pci = host.device(device)?;
     let subject = subject(&host, &pci, site.space.backend(), seed);
     let opened = Opened {
@@ -72,14 +82,16 @@ fn check(site: TestSite) -> anyhow::Result<Tested> {
         other: None,
     };
     let stop = || site.stop.load(Ordering::Relaxed);
-    let driver = engine::driver_for(&pci.id);
-    let (outcomes, end) = opened.check(&host, driver, None, seed, &stop, |_| {})?;
-    let report = DeviceReport {
-        subject,
-        conclusion: Conclusion::of(&outcomes, end),
-        limits: limits(&host, device),
-        checks: outcomes,
+    let plan = Plan {
+        driver: engine::driver_for(&pci.id),
+        lowest_iova: None,
+        seed,
+        scope: &scope,
+        stop: &stop,
+        progress: &|_| (),
     };
+    let tested = opened.check(&host, &plan, |_| {})?;
+    let report = device_report(subject, limits(&host, device), tested);
     let class = class_of_all([report.conclusion.class()].into_iter());
     let json = serde_json::to_value(&report)?;
     let mut text = Vec::new();

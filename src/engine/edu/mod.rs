@@ -35,6 +35,10 @@ impl EngineDriver for EduDriver {
         "QEMU's teaching device (1234:11e8), 4 KiB at a time"
     }
 
+    fn limits(&self) -> &'static str {
+        "1 B to 4 KiB at any address of 28 bits (of 64 where QEMU has dma_mask); memory to memory; about 100 ms for each transfer"
+    }
+
     fn drives(&self, id: &PciId) -> bool {
         (id.vendor, id.device) == (0x1234, 0x11e8)
     }
@@ -132,6 +136,7 @@ impl<R: Registers, M> DmaEngine for Edu<R, M> {
             alignment: 1,
             reading: Reading::Kept,
             echoes: false,
+            has_clock: false,
         }
     }
 

@@ -45,6 +45,10 @@ impl EngineDriver for IgbDriver {
         "Intel 82576 (8086:10c9), which sends frames to itself; none leaves the port"
     }
 
+    fn limits(&self) -> &'static str {
+        "1 B to 4 KiB at any 64-bit address but 0; memory to memory, by frames of the PHY's loopback"
+    }
+
     fn drives(&self, id: &PciId) -> bool {
         (id.vendor, id.device) == (0x8086, 0x10c9)
     }
@@ -66,6 +70,10 @@ impl EngineDriver for IgbvfDriver {
 
     fn about(&self) -> &'static str {
         "virtual functions of Intel 82576 (8086:10ca), which send frames to each other through the card's switch"
+    }
+
+    fn limits(&self) -> &'static str {
+        "1 to 1500 B at any 64-bit address but 0; memory to memory, by frames; with one function, it sends to itself"
     }
 
     fn drives(&self, id: &PciId) -> bool {
@@ -214,6 +222,7 @@ impl<R: Registers, M> DmaEngine for Wire<R, M> {
             alignment: 1,
             reading: Reading::Kept,
             echoes: false,
+            has_clock: false,
         }
     }
 

@@ -24,6 +24,10 @@ pub enum Fault {
     FatalAtIo,
     /// It completes a command that was not given.
     WrongIdentifier,
+    /// It refuses to write.
+    WriteProtected,
+    /// What is written is kept with its first bit the other way round.
+    WritesWrong,
     /// The next I/O command ends with this status.
     Status(u16),
 }
@@ -36,6 +40,8 @@ pub struct FakeController<'m> {
     pub media: RefCell<Vec<u8>>,
     pub knows_compare: bool,
     pub metadata: u16,
+    /// What its clock shows. It stands still.
+    pub clock: Cell<u64>,
     /// How often it was enabled.
     pub starts: Cell<u32>,
     /// The opcodes of the I/O commands it got.
@@ -64,6 +70,7 @@ impl<'m> FakeController<'m> {
             media: RefCell::new(media),
             knows_compare: true,
             metadata: 0,
+            clock: Cell::new(1_700_000_000_000),
             starts: Cell::new(0),
             commands: RefCell::default(),
             configuration: Cell::new(0),
@@ -139,6 +146,19 @@ impl<'m> FakeController<'m> {
                         self.memory.write(at, &data[piece]);
                     });
                 }
+                GET_FEATURES if dword(40) == TIMESTAMP => {
+                    let time = self.clock.get().to_le_bytes();
+                    self.move_data(command, TIMESTAMP_SIZE, |at, piece| {
+                        self.memory.write(at, &time[piece]);
+                    });
+                }
+                SET_FEATURES if dword(40) == TIMESTAMP => {
+                    let mut time = [0; TIMESTAMP_SIZE];
+                    self.move_data(command, TIMESTAMP_SIZE, |at, piece| {
+                        time[piece.clone()].copy_from_slice(&self.memory.read(at, piece.len()));
+                    });
+                    self.clock.set(u64::from_le_bytes(time));
+                }
                 GET_FEATURES | SET_FEATURES => assert_eq!(dword(40), NUMBER_OF_QUEUES),
                 CREATE_COMPLETION_QUEUE => {
                     (io.completions, io.phase) = (address(24), true);
@@ -181,8 +201,13 @@ impl<'m> FakeController<'m> {
                 let read = self.memory.read(at, piece.len());
                 same &= read == media[first + piece.start..first + piece.end];
             }),
+            // "Namespace is Write Protected" (Base, "Generic Command Status Values").
+            WRITE if self.fault.get() == Fault::WriteProtected => return Some(0x20),
             WRITE => self.move_data(command, size, |at, piece| {
-                let read = self.memory.read(at, piece.len());
+                let mut read = self.memory.read(at, piece.len());
+                if self.fault.get() == Fault::WritesWrong {
+                    read[0] ^= 1;
+                }
                 media[first + piece.start..first + piece.end].copy_from_slice(&read);
             }),
             other => panic!("I/O command {other:#x}"),
@@ -225,7 +250,7 @@ impl<'m> FakeController<'m> {
             IDENTIFY_CONTROLLER => {
                 data[..4].copy_from_slice(b"fake");
                 data[MDTS] = 4;
-                data[ONCS] = u8::from(self.knows_compare);
+                data[ONCS] = u8::from(self.knows_compare) | ONCS_TIMESTAMP;
             }
             IDENTIFY_ACTIVE => data[0] = u8::from(blocks > 0),
             IDENTIFY_NAMESPACE => {

@@ -14,13 +14,14 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::controller::{Controller, Queue};
 use self::media::{Blocks, Media};
 use self::registers::{
     BAR, COMPARE, COMPARE_FAILURE, Command, FLUSH, GET_FEATURES, IDENTIFY, IDENTIFY_CONTROLLER,
-    NUMBER_OF_QUEUES, READ, WRITE,
+    NUMBER_OF_QUEUES, ONCS, ONCS_TIMESTAMP, READ, SET_FEATURES, TIMESTAMP, TIMESTAMP_MASK,
+    TIMESTAMP_SIZE, WRITE,
 };
 use super::arena::PAGE;
 use super::{
@@ -45,6 +46,11 @@ impl EngineDriver for NvmeDriver {
 
     fn about(&self) -> &'static str {
         "NVMe controllers (class 010802); blocks are read and compared, never written unless allowed"
+    }
+
+    fn limits(&self) -> &'static str {
+        "whole blocks, up to what the drive allows and 128 KiB, at multiples of 4 B, 64-bit addresses; writes blocks of its own to memory \
+         and compares memory with them where the drive has Compare; memory to memory with --destructive only; echoes numbers"
     }
 
     fn drives(&self, id: &PciId) -> bool {
@@ -80,6 +86,9 @@ struct Nvme<R: Registers, M> {
     own: Vec<u8>,
     destructive: bool,
     written: bool,
+    has_clock: bool,
+    /// What the clock showed before it was set, and when that was.
+    clock_before: Option<(u64, Instant)>,
 }
 
 /// Where the bytes that the device writes come from.
@@ -108,12 +117,18 @@ impl<R: Registers, M> Nvme<R, M> {
             own: Vec::new(),
             destructive,
             written: false,
+            has_clock: false,
+            clock_before: None,
         };
         nvme.own = nvme.identify(IDENTIFY_CONTROLLER, 0)?;
+        nvme.has_clock = nvme.own[ONCS] & ONCS_TIMESTAMP != 0;
         if let Some(media) = nvme.find_media()? {
             let (media, own) = nvme.choose_window(media)?;
             nvme.source = Source::Media(media);
             nvme.own = own;
+            if destructive {
+                nvme.try_to_put_back()?;
+            }
         }
         Ok(nvme)
     }
@@ -205,6 +220,62 @@ impl<R: Registers, M> Nvme<R, M> {
         }
     }
 
+    /// Gets or sets the clock, from or to 8 bytes of memory at an IOVA.
+    fn clock(&mut self, opcode: u8, memory: Iova) -> Result<(), EngineError> {
+        if !self.has_clock {
+            return Err(EngineError::NoClock);
+        }
+        let (prp1, prp2) = self.pointers(memory, TIMESTAMP_SIZE);
+        let command = Command {
+            opcode,
+            prp1,
+            prp2,
+            dwords: [TIMESTAMP, 0, 0],
+            ..Command::default()
+        };
+        let what = match opcode {
+            SET_FEATURES => format!("reading its clock's time from {memory}"),
+            _ => format!("writing its clock's time to {memory}"),
+        };
+        self.controller.order(Queue::Admin, &command, &what)
+    }
+
+    /// Remembers what the clock shows, before it is set for the first time.
+    fn save_clock(&mut self) -> Result<(), EngineError> {
+        if self.clock_before.is_none() {
+            let now = Instant::now();
+            self.clock(GET_FEATURES, self.data.iova())?;
+            let mut bytes = [0; TIMESTAMP_SIZE];
+            self.data.memory().read(0, &mut bytes);
+            let time = u64::from_le_bytes(bytes) & TIMESTAMP_MASK;
+            self.clock_before = Some((time, now));
+        }
+        Ok(())
+    }
+
+    /// Sets the clock to what it would show by now.
+    fn put_clock_back(&mut self, time: u64, since: Instant) -> Result<(), EngineError> {
+        let time = time.wrapping_add(since.elapsed().as_millis() as u64) & TIMESTAMP_MASK;
+        self.data.memory().write(0, &time.to_le_bytes());
+        self.clock(SET_FEATURES, self.data.iova())
+    }
+
+    /// Writes what the blocks hold to the same blocks: where that fails, they could not be put back later, so they are left alone.
+    fn try_to_put_back(&mut self) -> Result<(), EngineError> {
+        if let Source::Media(media) = &self.source {
+            log::info!(
+                "{NAME}: {} are written, and put back at the end",
+                media.first(self.own.len())
+            );
+        }
+        self.put_back().map_err(|error| EngineError::Unusable {
+            engine: NAME,
+            missing: format!(
+                "--destructive writes blocks and puts back what they held, and a try that changes nothing failed: {error}"
+            ),
+        })
+    }
+
     /// Writes back the blocks that were there, and reads them again to be sure.
     fn put_back(&mut self) -> Result<(), EngineError> {
         let Source::Media(media) = &self.source else {
@@ -213,10 +284,10 @@ impl<R: Registers, M> Nvme<R, M> {
         let (namespace, pieces) = (media.namespace(), media.pieces());
         let what = "putting back what the blocks held before";
         let page = self.data.iova();
-        let mut own = std::mem::take(&mut self.own);
-        let mut rest = own.as_mut_slice();
+        let own = self.own.clone();
+        let mut rest = own.as_slice();
         for blocks in pieces {
-            let (piece, after) = rest.split_at_mut(blocks.bytes());
+            let (piece, after) = rest.split_at(blocks.bytes());
             rest = after;
             self.data.memory().write(0, piece);
             self.move_blocks(WRITE, blocks, page, what)?;
@@ -258,6 +329,7 @@ impl<R: Registers, M> DmaEngine for Nvme<R, M> {
             alignment: 4,
             reading,
             echoes: true,
+            has_clock: self.has_clock,
         }
     }
 
@@ -330,14 +402,42 @@ impl<R: Registers, M> DmaEngine for Nvme<R, M> {
         self.controller
             .run_many(&command, numbers, "getting a feature")
     }
+
+    fn finish(&mut self) -> Result<(), EngineError> {
+        let failed = |what: String, error: EngineError| EngineError::NotAsFound {
+            engine: NAME,
+            what,
+            source: Box::new(error),
+        };
+        if self.written {
+            let blocks = self.blocks(self.own.len());
+            let what = || blocks.map_or_else(String::new, |blocks| format!("what {blocks} hold"));
+            self.put_back().map_err(|error| failed(what(), error))?;
+            self.written = false;
+        }
+        if let Some((time, since)) = self.clock_before {
+            let what = || "what its clock shows".to_owned();
+            let done = self.put_clock_back(time, since);
+            done.map_err(|error| failed(what(), error))?;
+            self.clock_before = None;
+        }
+        Ok(())
+    }
+
+    fn set_clock(&mut self, source: Iova) -> Result<(), EngineError> {
+        self.save_clock()?;
+        self.clock(SET_FEATURES, source)
+    }
+
+    fn read_clock(&mut self, destination: Iova) -> Result<(), EngineError> {
+        self.clock(GET_FEATURES, destination)
+    }
 }
 
 impl<R: Registers, M> Drop for Nvme<R, M> {
     fn drop(&mut self) {
-        if self.written {
-            if let Err(error) = self.put_back() {
-                log::error!("the drive's data is not as it was: {error}");
-            }
+        if let Err(error) = self.finish() {
+            log::error!("{error}");
         }
         if let Err(error) = self.controller.stop() {
             log::warn!("stopping the controller: {error}");

@@ -161,12 +161,21 @@ pub const IDENTIFY_ACTIVE: u32 = 2;
 /// submission queues less one 15:0.
 pub const NUMBER_OF_QUEUES: u32 = 0x07;
 
+/// Feature: the clock (Base, 5.27.1.14). 8 bytes of data: milliseconds since 1970 47:0, where they come from 51:49.
+pub const TIMESTAMP: u32 = 0x0e;
+/// Bytes of [`TIMESTAMP`].
+pub const TIMESTAMP_SIZE: usize = 8;
+/// [`TIMESTAMP`]: the milliseconds.
+pub const TIMESTAMP_MASK: u64 = (1 << 48) - 1;
+
 /// Controller data: most bytes of a transfer, as a power of two of [`Capabilities::least_page`]; 0 for no limit (Base, 5.17.2.1).
 pub const MDTS: usize = 77;
-/// Controller data: optional commands, 16 bits; bit 0 is [`COMPARE`] (Base, 5.17.2.1).
+/// Controller data: optional commands, 16 bits; bit 0 is [`COMPARE`], bit 6 [`TIMESTAMP`] (Base, 5.17.2.1).
 pub const ONCS: usize = 520;
 /// [`ONCS`]: has compare.
 pub const ONCS_COMPARE: u8 = 1 << 0;
+/// [`ONCS`]: has [`TIMESTAMP`].
+pub const ONCS_TIMESTAMP: u8 = 1 << 6;
 
 /// Namespace data: blocks, 64 bits (NVM, 4.1.5.1).
 pub const NSZE: usize = 0;

@@ -265,3 +265,68 @@ fn a_controller_that_vanishes_is_noticed() {
         assert!(matches!(error, EngineError::Gone { .. }), "{error}");
     }
 }
+
+#[test]
+fn the_clock_is_set_from_memory_and_set_right_at_the_end() {
+    let memory = FakeMemory::default();
+    let fake = FakeController::new(&memory, media());
+    let before = fake.clock.get();
+    let mut engine = start(&fake, false).unwrap();
+    assert!(engine.limits().has_clock);
+    let page = memory.map(1);
+    memory.write(page.0, &0x1234_5678_9abc_u64.to_le_bytes());
+    engine.set_clock(page).unwrap();
+    assert_eq!(fake.clock.get(), 0x1234_5678_9abc);
+    engine.read_clock(Iova(page.0 + 16)).unwrap();
+    assert_eq!(memory.read(page.0 + 16, 8), memory.read(page.0, 8));
+    drop(engine);
+    // The time that has passed since is added.
+    assert!(fake.clock.get() >= before && fake.clock.get() < 0x1234_5678_9abc);
+}
+
+#[test]
+fn a_drive_whose_blocks_could_not_be_put_back_is_never_written() {
+    for fault in [Fault::WriteProtected, Fault::WritesWrong] {
+        let memory = FakeMemory::default();
+        let fake = FakeController::new(&memory, media());
+        fake.fault.set(fault);
+        let error = start(&fake, true).err().unwrap();
+        assert!(matches!(error, EngineError::Unusable { .. }), "{error}");
+        assert!(error.to_string().contains("--destructive"), "{error}");
+        assert_eq!(error.class(), crate::types::ExitClass::NoVerdict);
+    }
+}
+
+#[test]
+fn blocks_that_cannot_be_put_back_are_named_and_tried_again_at_the_end() {
+    let memory = FakeMemory::default();
+    let fake = FakeController::new(&memory, media());
+    let mut engine = start(&fake, true).unwrap();
+    let page = memory.map(1);
+    engine.load(page, PAGE).unwrap();
+    assert!(*fake.media.borrow() != media());
+    fake.fault.set(Fault::WriteProtected);
+    let error = engine.finish().unwrap_err();
+    assert!(error.to_string().contains("what blocks 0-"), "{error}");
+    assert_eq!(error.class(), crate::types::ExitClass::Failed);
+    fake.fault.set(Fault::None);
+    drop(engine);
+    assert!(*fake.media.borrow() == media());
+}
+
+#[test]
+fn blocks_are_put_back_after_a_transfer_that_failed() {
+    for fault in [Fault::SilentIo, Fault::FatalAtIo, Fault::WrongIdentifier] {
+        let memory = FakeMemory::default();
+        let fake = FakeController::new(&memory, media());
+        let mut engine = start(&fake, true).unwrap();
+        let page = memory.map(1);
+        engine.load(page, PAGE).unwrap();
+        fake.fault.set(fault);
+        engine.load(page, PAGE).unwrap_err();
+        fake.fault.set(Fault::None);
+        drop(engine);
+        assert!(*fake.media.borrow() == media(), "{fault:?}");
+        assert!(!fake.enabled());
+    }
+}

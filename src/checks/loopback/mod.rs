@@ -1,61 +1,78 @@
 //! The device reads memory and writes it elsewhere: does each byte arrive where it belongs, and no other byte change?
 
+mod clock;
+mod mappings;
+mod places;
+mod soak;
+
+pub(super) use clock::CLOCK;
+pub(super) use mappings::{HUGE_PAGES, MANY, SHARED_PAGE};
+pub(super) use places::{ABOVE_4G, BESIDE_RESERVED, LAST_BYTE, LOW, TOP};
+pub(super) use soak::SOAK;
+
 use super::lane::Lane;
 use super::pattern::{Pattern, inverted};
 use super::{Check, Finding, Problem, Rig, Role};
 use crate::engine::EngineLimits;
+use crate::types::Level;
 
 /// Numbers through the engine's own memory.
-pub(super) const ECHO: Check = Check {
+pub(in crate::checks) const ECHO: Check = Check {
     id: "loopback.echo",
     title: "numbers in commands of the engine, and back in the device's answers",
     proves: "the device reads and writes, even one that shows nothing else of what it reads",
     role: Role::Echo,
+    level: Level::Quick,
     run: echo,
 };
 
 /// Sizes from one byte to the largest transfer.
-pub(super) const SIZES: Check = Check {
+pub(in crate::checks) const SIZES: Check = Check {
     id: "loopback.sizes",
     title: "loops of 1 byte to the largest transfer",
     proves: "the device reads and writes exactly the bytes it is told to, through the mappings made for it",
     role: Role::Dma,
+    level: Level::Quick,
     run: sizes,
 };
 
 /// Addresses that are not aligned.
-pub(super) const ALIGNMENT: Check = Check {
+pub(in crate::checks) const ALIGNMENT: Check = Check {
     id: "loopback.alignment",
     title: "loops from and to unaligned addresses",
     proves: "the offset within a page survives translation",
     role: Role::Dma,
+    level: Level::Quick,
     run: alignment,
 };
 
 /// Transfers over the end of a page.
-pub(super) const PAGE_CROSSING: Check = Check {
+pub(in crate::checks) const PAGE_CROSSING: Check = Check {
     id: "loopback.page-crossing",
     title: "loops that cross from one page to the next",
     proves: "a transfer that crosses pages goes on at the start of the next page",
     role: Role::Dma,
+    level: Level::Quick,
     run: page_crossing,
 };
 
 /// Different contents.
-pub(super) const PATTERNS: Check = Check {
+pub(in crate::checks) const PATTERNS: Check = Check {
     id: "loopback.patterns",
-    title: "loops of zeros, ones, a walking bit, and random bytes",
+    title: "loops of counters, zeros, ones, a walking bit, and random bytes",
     proves: "no data line or bit is stuck",
     role: Role::KeepingDma,
+    level: Level::Quick,
     run: patterns,
 };
 
 /// Pages in a mixed-up order.
-pub(super) const SCATTERED: Check = Check {
+pub(in crate::checks) const SCATTERED: Check = Check {
     id: "loopback.scattered",
     title: "loops through scattered pages that are mapped as one range",
     proves: "pages from anywhere in memory appear to the device as one range, in the order of the IOVAs",
     role: Role::Dma,
+    level: Level::Quick,
     run: scattered,
 };
 
@@ -178,6 +195,7 @@ fn patterns(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     let (source, destination) = Lane::pair(rig, &[0, 1], &[0, 1])?;
     let seed = rig.seed;
     let patterns = [
+        Pattern::Counter,
         Pattern::WalkingOne,
         Pattern::Ones,
         Pattern::Zeros,
@@ -262,6 +280,29 @@ fn loops(
         "{} loops {described} came back right, nothing around them changed",
         cases.len()
     )))
+}
+
+/// Loops from one range to the other, and back; returns how many, or what was wrong.
+fn there_and_back(
+    rig: &mut Rig<'_>,
+    near: &Lane,
+    far: &Lane,
+    case: Case,
+) -> Result<Result<(), Finding>, Problem> {
+    let back = Case {
+        source: case.destination,
+        destination: case.source,
+        size: case.size,
+    };
+    for (from, to, case) in [(near, far, case), (far, near, back)] {
+        if let Err(mismatch) = run_loop(rig, from, to, case, Pattern::Counter)? {
+            let (source, destination) = (from.iova(case.source), to.iova(case.destination));
+            let finding = mismatch.finding(case);
+            let way = format!("from {source} to {destination}");
+            return Ok(Err(finding.with_evidence([way])));
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// The first byte that is not what it should be.
