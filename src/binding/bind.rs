@@ -157,7 +157,7 @@ fn changes_to_bind(
     options: &BindOptions,
 ) -> Result<Vec<Change>, BindingError> {
     host.require_iommu()?;
-    let mut changes = Vec::new();
+    let (mut changes, mut in_use) = (Vec::new(), Vec::new());
     for device in devices {
         let bdf = device.bdf;
         if device.is_bridge() {
@@ -165,11 +165,18 @@ fn changes_to_bind(
         }
         let remembered = remembered(host, journal, device)?;
         refuse_interrupted(host, bdf)?;
-        if let Some(change) = change_to_bind(host, device, remembered, options)? {
-            changes.push(change);
+        match change_to_bind(host, device, remembered, options) {
+            Ok(change) => changes.extend(change),
+            // All that is in use is named at once.
+            Err(BindingError::InUse(devices)) => in_use.extend(devices),
+            Err(error) => return Err(error),
         }
     }
-    Ok(changes)
+    if in_use.is_empty() {
+        Ok(changes)
+    } else {
+        Err(BindingError::InUse(in_use))
+    }
 }
 
 /// What to change of one device; nothing if it is as asked.
@@ -252,7 +259,7 @@ fn refuse_if_used(
     let mut uses = host.uses(device);
     uses.retain(|one| !allow.contains(&one.reason));
     if !uses.is_empty() {
-        return Err(BindingError::InUse { bdf, uses });
+        return Err(BindingError::InUse(vec![(bdf, uses)]));
     }
     Ok(())
 }

@@ -25,14 +25,9 @@ pub enum BindingError {
         "{0} is a bridge: VFIO takes only the devices behind it, and they need it on the driver it has"
     )]
     Bridge(Bdf),
-    /// The host itself uses the device.
-    #[error("{bdf} is in use:{}", in_use(uses))]
-    InUse {
-        /// The device.
-        bdf: Bdf,
-        /// What uses it and was not allowed.
-        uses: Vec<Use>,
-    },
+    /// The host itself uses these devices; of each, what uses it and was not allowed.
+    #[error("{}", in_use(.0))]
+    InUse(Vec<(Bdf, Vec<Use>)>),
     /// User space has the device open.
     #[error("{bdf} is held by {}; end that first", list(holders))]
     Held {
@@ -282,7 +277,7 @@ impl BindingError {
             | Self::NoVirtualFunctions { .. }
             | Self::TooManyFunctions { .. } => ExitClass::Usage,
             Self::Bridge(_)
-            | Self::InUse { .. }
+            | Self::InUse(_)
             | Self::Held { .. }
             | Self::Running { .. }
             | Self::BoundBefore { .. }

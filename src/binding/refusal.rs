@@ -36,9 +36,10 @@ impl BindingError {
             }]
         };
         match self {
-            Self::InUse { bdf, uses } => {
-                uses.iter().map(|one| Refusal::of_use(*bdf, one)).collect()
-            }
+            Self::InUse(devices) => devices
+                .iter()
+                .flat_map(|(bdf, uses)| uses.iter().map(|one| Refusal::of_use(*bdf, one)))
+                .collect(),
             Self::Held { bdf, holders } | Self::Waiting { bdf, holders } => holders
                 .iter()
                 .map(|holder| Refusal {
@@ -56,7 +57,9 @@ impl BindingError {
                 plain(Some(*bdf), "unfinished")
             }
             Self::Locked { .. } => plain(None, "locked"),
-            Self::NotDone { cause, .. } => cause.refusals(),
+            Self::NotDone { cause, .. } | Self::FunctionsNotChanged { cause, .. } => {
+                cause.refusals()
+            }
             _ => Vec::new(),
         }
     }
@@ -74,25 +77,26 @@ impl Refusal {
     }
 }
 
-/// What uses a device, a line each, and how to bind it all the same.
-pub(super) fn in_use(uses: &[Use]) -> String {
+/// What uses devices, a line each, and how to take them all the same.
+pub(super) fn in_use(devices: &[(Bdf, Vec<Use>)]) -> String {
     let mut text = String::new();
-    for one in uses {
+    let mut reasons: Vec<UseReason> = Vec::new();
+    for (bdf, uses) in devices {
         // Writing to a string does not fail.
-        let _ = write!(
-            text,
-            "\n  {}: {}; to end it: {}",
-            one.reason, one.evidence, one.remedy
-        );
+        let _ = writeln!(text, "{bdf} is in use:");
+        for one in uses {
+            let (reason, evidence) = (one.reason, &one.evidence);
+            let _ = writeln!(text, "  {reason}: {evidence}; to end it: {}", one.remedy);
+            reasons.push(reason);
+        }
     }
-    let mut reasons: Vec<UseReason> = uses.iter().map(|one| one.reason).collect();
     reasons.sort_unstable();
     reasons.dedup();
     let names: Vec<&str> = reasons.iter().map(|reason| reason.name()).collect();
     text += &match reasons.iter().find(|reason| !reason.may_be_allowed()) {
-        None => format!("\nto take it all the same, add --allow {}", names.join(",")),
+        None => format!("to take it all the same, add --allow {}", names.join(",")),
         Some(held) => {
-            format!("\nno --allow lifts '{held}': the kernel would wait until the process lets go")
+            format!("no --allow lifts '{held}': the kernel would wait until the process lets go")
         }
     };
     text

@@ -1,6 +1,7 @@
 //! Causes: what a kernel error means here, found by looking at the host after the failure.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -112,8 +113,10 @@ pub fn holders(node: &VfioNode) -> Vec<Holder> {
         .filter_map(|process| {
             let pid = process.file_name().to_str()?.parse().ok()?;
             let name = fs::read_to_string(process.path().join("comm")).ok()?;
+            let user = process.path().metadata().ok()?.uid();
             holds(&process.path()).then(|| Holder {
                 pid,
+                user,
                 name: name.trim().to_owned(),
             })
         })

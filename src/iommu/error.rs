@@ -287,6 +287,8 @@ pub struct Blocker {
 pub struct Holder {
     /// Its process ID.
     pub pid: u32,
+    /// Whose it is, by number.
+    pub user: u32,
     /// Its name (`/proc/PID/comm`).
     pub name: String,
 }
@@ -299,7 +301,11 @@ impl fmt::Display for Blocker {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {} ({})", self.pid, self.name)
+        write!(
+            f,
+            "process {} ({}, user {})",
+            self.pid, self.name, self.user
+        )
     }
 }
 

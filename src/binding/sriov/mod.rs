@@ -200,7 +200,7 @@ fn refuse_in_use(host: &Host, sriov: &Sriov, allow: &[UseReason]) -> Result<(), 
         let mut uses = host.uses(&device);
         uses.retain(|one| !allow.contains(&one.reason));
         if !uses.is_empty() {
-            return Err(BindingError::InUse { bdf: *bdf, uses });
+            return Err(BindingError::InUse(vec![(*bdf, uses)]));
         }
     }
     Ok(())
