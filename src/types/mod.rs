@@ -5,6 +5,7 @@
 mod backend;
 mod bdf;
 mod device_name;
+mod engine_limits;
 mod exit;
 mod function_count;
 mod iova;
@@ -17,6 +18,7 @@ mod user_of_devices;
 pub use backend::{Backend, BackendChoice};
 pub use bdf::{Bdf, ParseBdfError};
 pub use device_name::{DeviceName, ParseDeviceNameError};
+pub use engine_limits::{EngineLimits, Reading};
 pub use exit::ExitClass;
 pub use function_count::{FunctionCount, ParseFunctionCountError};
 pub use iova::{InvalidRange, Iova, IovaRange, PageSizes, ParseIovaError, Protection};
