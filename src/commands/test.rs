@@ -163,13 +163,18 @@ fn test(
     };
     let tested = opened.check(host, &plan, tell)?;
     printed?;
-    let report = device_report(subject, limits(host, pci.bdf), tested);
+    let report = device_report(subject, scope.clone(), limits(host, pci.bdf), tested);
     screen.print(|out, style| report.conclusion_text(out, style))?;
     Ok(report)
 }
 
 /// What is reported of a device.
-fn device_report(subject: Subject, limits: Vec<String>, tested: Tested) -> DeviceReport {
+fn device_report(
+    subject: Subject,
+    scope: TestScope,
+    limits: Vec<String>,
+    tested: Tested,
+) -> DeviceReport {
     let Tested {
         outcomes,
         end,
@@ -177,6 +182,7 @@ fn device_report(subject: Subject, limits: Vec<String>, tested: Tested) -> Devic
     } = tested;
     DeviceReport {
         subject,
+        scope,
         conclusion: Conclusion::of(&outcomes, end),
         limits,
         engine_limits,
