@@ -3,9 +3,11 @@
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
+mod binding;
 mod mapping;
 mod validation;
 
+pub use binding::{BindArgs, BindFlags, RecoverArgs, RunArgs, UnbindArgs};
 pub use mapping::{
     Direction, DmaArgs, DumpArgs, FillArgs, HoldArgs, MapArgs, MapPages, MapProtection, MapsArgs,
     UnmapArgs,
@@ -101,6 +103,10 @@ pub enum Command {
     Unbind(UnbindArgs),
     /// Make or remove the virtual functions of a device with SR-IOV
     Vfs(VfsArgs),
+    /// Put back what interrupted commands left behind
+    Recover(RecoverArgs),
+    /// Bind devices, run a command with them, and give them back whatever happens
+    Run(RunArgs),
     /// Own an address space and the devices in it, in the foreground, for a service manager
     Hold(HoldArgs),
     /// Map memory for a device, and keep it mapped
@@ -194,37 +200,6 @@ pub struct CaptureArgs {
     /// The folder to write; it must be new or empty
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub folder: PathBuf,
-}
-
-/// Arguments of `bind`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "The driver is changed through driver_override, read back, and undone if a step fails. \
-                  'iommu-tool unbind' restores what was there."
-)]
-pub struct BindArgs {
-    /// The devices to bind to vfio-pci
-    #[arg(value_name = "DEVICE", required = true)]
-    pub devices: Vec<DeviceName>,
-
-    /// Print each write to sysfs as a shell command, and change nothing
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
-/// Arguments of `unbind`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "A name that went away with the driver (eth0, nvme0) still works: it was remembered by bind."
-)]
-pub struct UnbindArgs {
-    /// The devices to give back
-    #[arg(value_name = "DEVICE", required = true)]
-    pub devices: Vec<DeviceName>,
-
-    /// Print each write to sysfs as a shell command, and change nothing
-    #[arg(long)]
-    pub dry_run: bool,
 }
 
 /// Arguments of `test`.

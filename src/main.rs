@@ -2,10 +2,10 @@
 
 use clap::Parser;
 use iommu_tool::cli::{Cli, ColorChoice, Command, GlobalArgs};
-use iommu_tool::commands::{self, Context, Failure, class_of};
+use iommu_tool::commands::{self, Context, Failure, refusals_of, status_of};
 use iommu_tool::host::Host;
 use iommu_tool::report::{ErrorReport, Output};
-use iommu_tool::types::ExitClass;
+use iommu_tool::types::{ExitClass, ExitStatus};
 use std::io;
 use std::process::ExitCode;
 
@@ -25,8 +25,8 @@ fn run(cli: &Cli) -> ExitCode {
         .as_deref()
         .map_or_else(Host::live, Host::at);
     let context = Context { host, output };
-    let class = commands::run(cli, &context).unwrap_or_else(|error| fail(&error, output));
-    class.into()
+    let status = commands::run(cli, &context).unwrap_or_else(|error| fail(&error, output));
+    status.into()
 }
 
 /// Prints what is wrong with the command line, or the help that was asked for. As nothing is parsed, `--json` is looked for.
@@ -34,20 +34,26 @@ fn usage(error: &clap::Error) -> ExitCode {
     // Nothing is left to do if the output is gone.
     let _ = error.print();
     if !error.use_stderr() {
-        return ExitClass::Done.into();
+        return ExitStatus::from(ExitClass::Done).into();
     }
+    let text = error.to_string();
+    // Whoever scripts `run` can tell its own failures from those of the command.
+    let status = if text.contains("Usage: iommu-tool run ") {
+        ExitStatus::OWN_FAILURE
+    } else {
+        ExitClass::Usage.into()
+    };
     let mut words = std::env::args_os().take_while(|word| word != "--");
     if words.any(|word| word == "--json") {
-        let text = error.to_string();
         let ends = ["\n\nUsage:", "\n\nFor more information"];
         let end = ends.iter().filter_map(|end| text.find(end)).min();
         let message = text[..end.unwrap_or(text.len())].trim_start_matches("error: ");
         let failure = Failure::new(ExitClass::Usage, message);
         let chain = std::iter::once(&failure as &dyn std::error::Error);
-        let report = ErrorReport::new(chain, ExitClass::Usage);
+        let report = ErrorReport::new(chain, status);
         let _ = Output::new(true, None, false).emit(&report);
     }
-    ExitClass::Usage.into()
+    status.into()
 }
 
 /// Messages of the program and its libraries go to standard error; `-v` and `-q` say how many. A process that stays writes a log.
@@ -79,21 +85,21 @@ fn output(global: &GlobalArgs) -> Output {
 }
 
 /// Prints the error and its causes; a reader that closed the pipe is no error.
-fn fail(error: &anyhow::Error, output: Output) -> ExitClass {
+fn fail(error: &anyhow::Error, output: Output) -> ExitStatus {
     let is_closed_pipe = |cause: &(dyn std::error::Error + 'static)| {
         cause
             .downcast_ref()
             .is_some_and(|e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe)
     };
     if error.chain().any(is_closed_pipe) {
-        return ExitClass::Done;
+        return ExitClass::Done.into();
     }
-    let class = class_of(error);
-    let report = ErrorReport::new(error.chain(), class);
+    let status = status_of(error);
+    let report = ErrorReport::new(error.chain(), status).with_reasons(refusals_of(error));
     eprint!("{report}");
     if output.json() {
         // The exit status says all the same if standard output is gone.
         let _ = output.emit(&report);
     }
-    class
+    status
 }

@@ -1,36 +1,43 @@
-//! Devices to vfio-pci.
+//! Devices to vfio-pci, or to another VFIO driver.
 
 use nix::errno::Errno;
 use std::fs::OpenOptions;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
+use super::driver::driver_for;
 use super::lock::Locks;
+use super::nodes::{NodeChange, node_states, nodes, wait_for_nodes};
+use super::recover::is_interrupted;
 use super::signals::HeldSignals;
 use super::transaction::{Change, apply};
 use super::{
-    BindingError, DriverCore, DriverState, Entry, Goal, Identity, Journal, Kernel, Outcome, Phase,
-    Step,
+    BindOptions, BindingError, DriverCore, DriverState, Entry, Goal, Identity, Journal, Kernel,
+    Outcome, Phase, Step,
 };
 use crate::host::{Host, PciDevice, is_vfio_driver};
-use crate::types::Bdf;
+use crate::types::{Bdf, UseReason};
 
 /// The driver that hands a PCI device to user space.
 pub const VFIO_PCI: &str = "vfio-pci";
-
-/// How long a node in `/dev` may take to appear after its device is bound; udev needs milliseconds.
-const NODE_PATIENCE: Duration = Duration::from_secs(2);
-const NODE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Binds the devices to vfio-pci, all or none, and remembers what they were bound to. One that is on a VFIO driver already
 /// is left alone.
 ///
 /// # Errors
 /// No IOMMU, in use, refused by the kernel, interrupted; the devices are then as they were before, or the error says which is not.
-pub fn bind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Outcome>, BindingError> {
-    let changed = change(host, devices, changes_to_bind)?;
+pub fn bind(
+    host: &Host,
+    devices: &[PciDevice],
+    options: &BindOptions,
+) -> Result<Vec<Outcome>, BindingError> {
+    let changed = change(host, devices, OnSignal::Undo, &|journal, devices| {
+        changes_to_bind(host, journal, devices, options)
+    })?;
     let outcome = |before: &PciDevice| {
-        let after = wait_for_node(host, before)?;
+        let (after, nodes) = wait_for_nodes(host, before.bdf)?;
+        if nodes.is_empty() {
+            warn_of_missing_nodes(&after);
+        }
         Ok(outcome(host, before, &after, &changed))
     };
     devices.iter().map(outcome).collect()
@@ -40,8 +47,12 @@ pub fn bind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Outcome>, BindingE
 ///
 /// # Errors
 /// The same refusals as of [`bind`].
-pub fn plan_bind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Step>, BindingError> {
-    let changes = changes_to_bind(host, &Journal::of(host), devices)?;
+pub fn plan_bind(
+    host: &Host,
+    devices: &[PciDevice],
+    options: &BindOptions,
+) -> Result<Vec<Step>, BindingError> {
+    let changes = changes_to_bind(host, &Journal::of(host), devices, options)?;
     let core = Kernel(host);
     Ok(changes
         .iter()
@@ -49,19 +60,51 @@ pub fn plan_bind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Step>, Bindin
         .collect())
 }
 
+/// What a signal that asks the program to end does to a change under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum OnSignal {
+    /// It undoes the change.
+    Undo,
+    /// Nothing.
+    GoOn,
+}
+
+/// The steps that a [`bind`] and a [`super::restore`] after it would take.
+///
+/// # Errors
+/// The same refusals as of [`bind`].
+pub fn plan_run(
+    host: &Host,
+    devices: &[PciDevice],
+    options: &BindOptions,
+) -> Result<(Vec<Step>, Vec<Step>), BindingError> {
+    let changes = changes_to_bind(host, &Journal::of(host), devices, options)?;
+    let core = Kernel(host);
+    let there = changes.iter().flat_map(|change| change.steps(&core));
+    let back = changes.iter().flat_map(|change| {
+        let reached = match &change.goal {
+            Goal::State(state) => state.clone(),
+            Goal::Natural => change.now.clone(),
+        };
+        change.steps_back(&core, &reached)
+    });
+    Ok((there.collect(), back.collect()))
+}
+
 /// Finds out what to change, or refuses; changes nothing.
-type FindChanges = fn(&Host, &Journal, &[PciDevice]) -> Result<Vec<Change>, BindingError>;
+type FindChanges<'f> = dyn Fn(&Journal, &[PciDevice]) -> Result<Vec<Change>, BindingError> + 'f;
 
 /// Finds out what to change, and changes it under lock; signals wait meanwhile. Returns the devices that were changed.
 pub(super) fn change(
     host: &Host,
     devices: &[PciDevice],
-    changes: FindChanges,
+    on_signal: OnSignal,
+    changes: &FindChanges<'_>,
 ) -> Result<Vec<Bdf>, BindingError> {
     let journal = Journal::of(host);
     // Refuse, or have nothing to do, before anything is written, be it a lock file. What looks unfinished may be a command at
     // work: the lock tells.
-    match changes(host, &journal, devices) {
+    match changes(&journal, devices) {
         Ok(changes) if changes.is_empty() => return Ok(Vec::new()),
         Ok(_) | Err(BindingError::Unfinished(_)) => {}
         Err(error) => return Err(error),
@@ -73,19 +116,27 @@ pub(super) fn change(
         .iter()
         .try_for_each(|device| may_write(&device.sysfs().join("driver_override")))?;
     let _locks = Locks::take(&journal, devices)?;
-    let signals = HeldSignals::hold().map_err(|errno| BindingError::File {
-        action: "hold back",
-        path: PathBuf::from("signals"),
-        errno,
-    })?;
+    let signals = HeldSignals::hold()?;
     // Another command may have changed things while this one waited for the lock.
     let devices: Result<Vec<_>, _> = devices
         .iter()
         .map(|device| host.device(device.bdf))
         .collect();
-    let changes = changes(host, &journal, &devices?)?;
-    apply(&Kernel(host), &journal, &changes, &|| signals.arrived())?;
+    let changes = changes(&journal, &devices?)?;
+    let signal = || match on_signal {
+        OnSignal::Undo => signals.arrived(),
+        OnSignal::GoOn => None,
+    };
+    apply(&Kernel(host), &journal, &changes, &signal)?;
     Ok(changes.iter().map(|change| change.bdf).collect())
+}
+
+/// Refuses a device on which a command was interrupted.
+pub(super) fn refuse_interrupted(host: &Host, bdf: Bdf) -> Result<(), BindingError> {
+    if is_interrupted(host, bdf) {
+        return Err(BindingError::Unfinished(bdf));
+    }
+    Ok(())
 }
 
 /// Whether this user may write a file of the live host.
@@ -103,6 +154,7 @@ fn changes_to_bind(
     host: &Host,
     journal: &Journal,
     devices: &[PciDevice],
+    options: &BindOptions,
 ) -> Result<Vec<Change>, BindingError> {
     host.require_iommu()?;
     let mut changes = Vec::new();
@@ -112,39 +164,109 @@ fn changes_to_bind(
             return Err(BindingError::Bridge(bdf));
         }
         let remembered = remembered(host, journal, device)?;
-        if remembered
-            .as_ref()
-            .is_some_and(|entry| entry.phase != Phase::Bound)
-        {
-            return Err(BindingError::Unfinished(bdf));
+        refuse_interrupted(host, bdf)?;
+        if let Some(change) = change_to_bind(host, device, remembered, options)? {
+            changes.push(change);
         }
-        if device.driver.as_deref().is_some_and(is_vfio_driver) {
-            continue;
-        }
-        let uses = host.uses(device);
-        if !uses.is_empty() {
-            return Err(BindingError::InUse { bdf, uses });
-        }
-        let now = Kernel(host).state(bdf);
-        // Taken off vfio-pci by hand: what was remembered is still what it had before.
-        let before = match &remembered {
-            Some(entry) if now.driver.is_none() => entry.before.clone(),
-            _ => Some(now.clone()),
-        };
-        let entry = Entry::new(host, device, before, VFIO_PCI);
-        changes.push(Change {
-            bdf,
-            now,
-            goal: Goal::State(DriverState {
-                driver: Some(VFIO_PCI.to_owned()),
-                driver_override: Some(VFIO_PCI.to_owned()),
-            }),
-            entry_before: remembered,
-            entry_after: Some(entry.in_phase(Phase::Bound)),
-            entry_during: entry,
-        });
     }
     Ok(changes)
+}
+
+/// What to change of one device; nothing if it is as asked.
+fn change_to_bind(
+    host: &Host,
+    device: &PciDevice,
+    remembered: Option<Entry>,
+    options: &BindOptions,
+) -> Result<Option<Change>, BindingError> {
+    let bdf = device.bdf;
+    let driver_before = device
+        .driver
+        .as_ref()
+        .filter(|driver| is_vfio_driver(driver));
+    let driver = driver_for(host, device, options.driver.as_ref())?;
+    let given = remembered.as_ref().and_then(|entry| entry.given);
+    // The nodes of another driver are other nodes.
+    let owner = match driver {
+        Some(_) => options.owner.or(given),
+        None => options.owner.filter(|owner| given != Some(*owner)),
+    };
+    if driver.is_none() && owner.is_none() {
+        return Ok(None);
+    }
+    if let (Some(driver), Some(_)) = (driver_before, options.run) {
+        return Err(BindingError::BoundBefore {
+            bdf,
+            driver: driver.clone(),
+        });
+    }
+    if driver.is_some() {
+        refuse_if_used(host, device, &options.allow)?;
+    }
+    let now = Kernel(host).state(bdf);
+    let goal = match &driver {
+        Some(driver) => DriverState {
+            driver: Some(driver.clone()),
+            driver_override: Some(driver.clone()),
+        },
+        None => now.clone(),
+    };
+    let on_vfio = driver_before.is_some();
+    let bound_to = goal.driver.as_deref().unwrap_or_default();
+    let mut entry = match &remembered {
+        // On another VFIO driver, or taken off by hand: what was remembered is still what it had before.
+        Some(entry) if on_vfio || now.driver.is_none() => entry.binding_to(bound_to),
+        _ => Entry::new(host, device, (!on_vfio).then(|| now.clone()), bound_to),
+    };
+    let there = node_states(host, device);
+    if let Some(owner) = owner {
+        entry = entry.giving_to(owner, there.clone());
+    }
+    entry.run = options.run.or(entry.run);
+    Ok(Some(Change {
+        bdf,
+        group: device.group,
+        now,
+        goal: Goal::State(goal),
+        nodes: owner.map_or(NodeChange::None, |owner| NodeChange::Give(owner, there)),
+        entry_before: remembered,
+        entry_after: Some(entry.in_phase(Phase::Bound)),
+        entry_during: entry,
+    }))
+}
+
+/// Refuses to take a device from the host, but for the reasons that are allowed, or from who has it open through another VFIO driver.
+fn refuse_if_used(
+    host: &Host,
+    device: &PciDevice,
+    allow: &[UseReason],
+) -> Result<(), BindingError> {
+    let bdf = device.bdf;
+    let holders = match &device.driver {
+        Some(driver) if is_vfio_driver(driver) => host.holders(&host.vfio_nodes(device)),
+        _ => Vec::new(),
+    };
+    if !holders.is_empty() {
+        return Err(BindingError::Held { bdf, holders });
+    }
+    let mut uses = host.uses(device);
+    uses.retain(|one| !allow.contains(&one.reason));
+    if !uses.is_empty() {
+        return Err(BindingError::InUse { bdf, uses });
+    }
+    Ok(())
+}
+
+fn warn_of_missing_nodes(device: &PciDevice) {
+    log::warn!(
+        "{} is on {}, and no node for it appeared in /dev/vfio: {}",
+        device.bdf,
+        device.driver.as_deref().unwrap_or("no driver"),
+        match device.group {
+            Some(_) => "is /dev a devtmpfs, or is udev running?",
+            None => "the kernel gave it no IOMMU group",
+        }
+    );
 }
 
 /// What the journal says of a device; nothing if it speaks of another one that was at the same address.
@@ -156,31 +278,6 @@ pub(super) fn remembered(
     let entry = journal.entry(device.bdf)?;
     let same = entry.filter(|entry| entry.identity == Identity::of(host, device));
     Ok(same)
-}
-
-/// The device as it is once its nodes have appeared, and its group: virtio-iommu on Linux 6.12 makes the group when a driver
-/// probes the device.
-fn wait_for_node(host: &Host, device: &PciDevice) -> Result<PciDevice, BindingError> {
-    let deadline = Instant::now() + NODE_PATIENCE;
-    loop {
-        let device = host.device(device.bdf)?;
-        if !nodes(host, &device).is_empty() {
-            return Ok(device);
-        }
-        if Instant::now() > deadline {
-            log::warn!(
-                "{} is on {}, and no node for it appeared in /dev/vfio: {}",
-                device.bdf,
-                device.driver.as_deref().unwrap_or("no driver"),
-                match device.group {
-                    Some(_) => "is /dev a devtmpfs, or is udev running?",
-                    None => "the kernel gave it no IOMMU group",
-                }
-            );
-            return Ok(device);
-        }
-        std::thread::sleep(NODE_PAUSE);
-    }
 }
 
 pub(super) fn outcome(
@@ -196,12 +293,10 @@ pub(super) fn outcome(
         changed: changed.contains(&after.bdf),
         group: after.group,
         nodes: nodes(host, after),
+        given: Journal::of(host)
+            .entry(after.bdf)
+            .ok()
+            .flatten()
+            .and_then(|entry| entry.given),
     }
-}
-
-/// The nodes of the device that are there.
-fn nodes(host: &Host, device: &PciDevice) -> Vec<PathBuf> {
-    let mut nodes = host.vfio_nodes(device);
-    nodes.retain(|node| host.path(node).exists());
-    nodes
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{DriverState, Step};
+use super::{DriverState, Step, nodes};
 use crate::host::Host;
 use crate::sys::nvme::AdminError;
 use crate::sys::{WriteOutcome, write_patiently};
@@ -43,6 +43,9 @@ pub enum StepError {
     /// The write waits in the kernel, for somebody to let go of the device.
     #[error("the kernel did not finish it in time (it waits for somebody, and goes on by itself)")]
     Sleeping,
+    /// The nodes of the device could not be given away.
+    #[error("{0}")]
+    Nodes(String),
     /// The module could not be loaded.
     #[error("the module was not loaded: {0}")]
     Module(String),
@@ -84,6 +87,8 @@ impl DriverCore for Kernel<'_> {
                 }
             }
             Step::LoadModule(name) => load_module(name),
+            Step::GiveNodes { bdf, to, .. } => nodes::give(self.0, *bdf, *to),
+            Step::RestoreNode(node) => node.restore(self.0),
             Step::Nvme(command) => command.send().map_err(StepError::Nvme),
         }
     }

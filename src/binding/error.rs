@@ -5,8 +5,9 @@ use nix::sys::signal::Signal;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::refusal::in_use;
 use super::{DriverState, Goal, Step, StepError};
-use crate::host::{Holder, HostError};
+use crate::host::{Holder, HostError, Use};
 use crate::sys::nvme::AdminError;
 use crate::types::{Bdf, ExitClass};
 
@@ -25,12 +26,12 @@ pub enum BindingError {
     )]
     Bridge(Bdf),
     /// The host itself uses the device.
-    #[error("{bdf} is in use: {}", uses.join("; "))]
+    #[error("{bdf} is in use:{}", in_use(uses))]
     InUse {
         /// The device.
         bdf: Bdf,
-        /// What uses it.
-        uses: Vec<String>,
+        /// What uses it and was not allowed.
+        uses: Vec<Use>,
     },
     /// User space has the device open.
     #[error("{bdf} is held by {}; end that first", list(holders))]
@@ -40,9 +41,47 @@ pub enum BindingError {
         /// Who holds it.
         holders: Vec<Holder>,
     },
+    /// The driver that was asked for cannot be the device's.
+    #[error("{driver} cannot take {bdf}: {reason}; --driver auto finds the right one")]
+    UnfitDriver {
+        /// The driver.
+        driver: String,
+        /// The device.
+        bdf: Bdf,
+        /// Why.
+        reason: &'static str,
+    },
+    /// There is no such user or group.
+    #[error("there is no {kind} '{name}'; a number works for one that this host has no name for")]
+    NoSuchOwner {
+        /// User or group.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A `run` has bound the device, and its program has not ended.
+    #[error(
+        "'iommu-tool run' (process {pid}) has {bdf} until its program ends; end that and it gives the device back"
+    )]
+    Running {
+        /// The device.
+        bdf: Bdf,
+        /// The `run`.
+        pid: u32,
+    },
+    /// `run` would have to change a device that is on a VFIO driver already.
+    #[error(
+        "{bdf} is on {driver} already, and run takes such a device as it is: leave --driver and --owner away, or 'iommu-tool unbind {bdf}' first"
+    )]
+    BoundBefore {
+        /// The device.
+        bdf: Bdf,
+        /// Its driver.
+        driver: String,
+    },
     /// An earlier command on this device did not end.
     #[error(
-        "an earlier command on {0} was interrupted: 'iommu-tool unbind {0}' puts the device back as it was"
+        "an earlier command on {0} was interrupted: 'iommu-tool recover {0}' puts the device back as it was"
     )]
     Unfinished(Bdf),
     /// Another command works on the same group.
@@ -220,7 +259,7 @@ pub enum BindingError {
     },
     /// The kernel waits until the holders of the device let go.
     #[error(
-        "the kernel takes the device back as soon as its holder lets go: {}; then 'iommu-tool unbind {bdf}' does the rest",
+        "the kernel takes the device back as soon as its holder lets go: {}; then 'iommu-tool recover {bdf}' does the rest",
         if holders.is_empty() { "no process with the device open was found, look for one in other containers".to_owned() } else { list(holders) }
     )]
     Waiting {
@@ -237,12 +276,16 @@ impl BindingError {
     pub fn class(&self) -> ExitClass {
         match self {
             Self::Host(error) => error.class(),
-            Self::Captured | Self::NoVirtualFunctions { .. } | Self::TooManyFunctions { .. } => {
-                ExitClass::Usage
-            }
+            Self::Captured
+            | Self::UnfitDriver { .. }
+            | Self::NoSuchOwner { .. }
+            | Self::NoVirtualFunctions { .. }
+            | Self::TooManyFunctions { .. } => ExitClass::Usage,
             Self::Bridge(_)
             | Self::InUse { .. }
             | Self::Held { .. }
+            | Self::Running { .. }
+            | Self::BoundBefore { .. }
             | Self::Unfinished(_)
             | Self::UnfinishedFunctions(_)
             | Self::Locked { .. }
@@ -284,7 +327,7 @@ impl fmt::Display for Undo {
         for (bdf, reason) in &self.left {
             write!(
                 f,
-                "; {bdf} could not be put back ({reason}), 'iommu-tool unbind {bdf}' tries it again"
+                "; {bdf} could not be put back ({reason}), 'iommu-tool recover {bdf}' tries it again"
             )?;
         }
         Ok(())
@@ -334,6 +377,7 @@ fn hint(step: &Step, cause: &StepError) -> &'static str {
         Step::Write { path, .. } => path,
         Step::LoadModule(_) => return "; is this module there for the running kernel?",
         Step::Nvme(_) => return "; the drive's manual may say why",
+        Step::GiveNodes { .. } | Step::RestoreNode(_) => return "",
     };
     let is_bind = path.ends_with("bind");
     let is_vfio = path.to_string_lossy().contains("vfio");

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{BindingError, DriverState};
+use super::{BindingError, DriverState, NodeState, Owner, Process};
 use crate::host::{Host, PciDevice};
 use crate::types::Bdf;
 
@@ -41,6 +41,18 @@ pub struct Entry {
     pub phase: Phase,
     /// The nodes that user space may have it open by, noted before it is given back.
     pub nodes: Vec<PathBuf>,
+    /// The addresses of all devices that the last change was made to at once, this one included.
+    #[serde(default)]
+    together: Vec<String>,
+    /// To whom its nodes were given.
+    #[serde(default)]
+    pub given: Option<Owner>,
+    /// The nodes that were there before they were given away, and whose they were.
+    #[serde(default)]
+    pub nodes_before: Vec<NodeState>,
+    /// The `run` that bound it, and gives it back.
+    #[serde(default)]
+    pub run: Option<Process>,
 }
 
 /// How far a change got.
@@ -167,6 +179,24 @@ impl Entry {
             bound_to: bound_to.to_owned(),
             phase: Phase::Binding,
             nodes: Vec::new(),
+            together: Vec::new(),
+            given: None,
+            nodes_before: Vec::new(),
+            run: None,
+        }
+    }
+
+    /// The entry when the device's nodes, of which these are there, go to an owner.
+    #[must_use]
+    pub fn giving_to(&self, owner: Owner, there: Vec<NodeState>) -> Self {
+        Self {
+            given: Some(owner),
+            // Given away once more: whose they were at first is what counts.
+            nodes_before: match self.given {
+                Some(_) => self.nodes_before.clone(),
+                None => there,
+            },
+            ..self.clone()
         }
     }
 
@@ -185,11 +215,29 @@ impl Entry {
         }
     }
 
+    /// The entry while the device is bound to yet another driver.
+    #[must_use]
+    pub fn binding_to(&self, driver: &str) -> Self {
+        Self {
+            bound_to: driver.to_owned(),
+            ..self.in_phase(Phase::Binding)
+        }
+    }
+
     /// The same entry in another phase.
     #[must_use]
     pub fn in_phase(&self, phase: Phase) -> Self {
         Self {
             phase,
+            ..self.clone()
+        }
+    }
+
+    /// The same entry of a change that is made to these devices at once.
+    #[must_use]
+    pub fn together_with(&self, devices: &[Bdf]) -> Self {
+        Self {
+            together: devices.iter().map(ToString::to_string).collect(),
             ..self.clone()
         }
     }
@@ -278,6 +326,35 @@ impl Journal {
             .collect()
     }
 
+    /// What a command began and did not end, be it interrupted or still at work. Of devices that are bound at once none is done before
+    /// all are: those that are bound belong to it as well. What a `run` has bound is left when that process is gone.
+    #[must_use]
+    pub fn unfinished(&self, host: &Host) -> Vec<Entry> {
+        let entries = self.entries();
+        let is_begun = |entry: &Entry| {
+            entry.phase != Phase::Bound || entry.run.is_some_and(|run| !run.is_alive(host))
+        };
+        let belongs = |entry: &Entry| {
+            entries
+                .iter()
+                .any(|other| other.phase == Phase::Binding && other.together == entry.together)
+        };
+        entries
+            .iter()
+            .filter(|entry| is_begun(entry) || (entry.together.len() > 1 && belongs(entry)))
+            .cloned()
+            .collect()
+    }
+
+    /// The devices of which cannot be read what is remembered.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<Bdf> {
+        self.names()
+            .filter_map(|name| name.parse().ok())
+            .filter(|bdf| self.entry(*bdf).is_err())
+            .collect()
+    }
+
     /// The names of the files, without their endings.
     fn names(&self) -> impl Iterator<Item = String> + use<> {
         fs::read_dir(&self.folder)
@@ -326,8 +403,9 @@ impl Journal {
                 .truncate(true)
                 .mode(0o600)
                 .open(&new)?;
-            serde_json::to_writer_pretty(&mut file, entry)?;
-            file.write_all(b"\n")?;
+            let mut text = serde_json::to_vec_pretty(entry)?;
+            text.push(b'\n');
+            file.write_all(&text)?;
             file.sync_all()?;
             fs::rename(&new, path)
         };
@@ -381,6 +459,10 @@ mod tests {
                 bound_to: "vfio-pci".into(),
                 phase,
                 nodes: vec![],
+                together: vec![],
+                given: None,
+                nodes_before: vec![],
+                run: None,
             }
         }
     }
@@ -399,6 +481,43 @@ mod tests {
         journal.set(bdf, None).unwrap();
         journal.set(bdf, None).unwrap();
         assert_eq!(journal.entries(), []);
+    }
+
+    #[test]
+    fn what_belongs_to_an_unfinished_bind_is_unfinished() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::at(folder.path().to_owned());
+        let host = Host::at(folder.path());
+        let bdf = |function| Bdf::new(0, 1, 0, function).unwrap();
+        let set = |function, phase, together: &[Bdf]| {
+            let entry = Entry::example(bdf(function), None, phase).together_with(together);
+            journal.set(bdf(function), Some(&entry)).unwrap();
+        };
+        let unfinished = || {
+            let mut devices: Vec<_> = journal
+                .unfinished(&host)
+                .iter()
+                .filter_map(Entry::bdf)
+                .collect();
+            devices.sort_unstable();
+            devices
+        };
+        let both = [bdf(0), bdf(1)];
+
+        // Killed between the last two notes of a bind of both.
+        set(0, Phase::Bound, &both);
+        set(1, Phase::Binding, &both);
+        assert_eq!(unfinished(), both);
+
+        // Bound together, and one of them is given back by itself.
+        set(1, Phase::Unbinding, &[bdf(1)]);
+        assert_eq!(unfinished(), [bdf(1)]);
+
+        set(1, Phase::Bound, &both);
+        assert_eq!(unfinished(), []);
+        assert_eq!(journal.damaged(), []);
+        fs::write(folder.path().join("0000:01:00.2.json"), "{").unwrap();
+        assert_eq!(journal.damaged(), [bdf(2)]);
     }
 
     #[test]

@@ -5,28 +5,43 @@
 //! state found to the state remembered.
 
 mod bind;
+mod driver;
 mod driver_core;
 mod error;
+mod foreground;
 mod journal;
 mod lock;
+mod nodes;
 mod nvme;
+mod options;
 mod plan;
+mod process;
+mod recover;
+mod refusal;
 mod resolve;
 mod signals;
 mod sriov;
 mod transaction;
 mod unbind;
 
-pub use bind::{VFIO_PCI, bind, plan_bind};
+pub use bind::{VFIO_PCI, bind, plan_bind, plan_run};
 pub use driver_core::{DriverCore, Kernel, StepError};
 pub use error::{BindingError, Undo};
+pub use foreground::{Foreground, status_of};
 pub use journal::{Entry, FunctionsEntry, FunctionsPhase, Identity, Journal, Phase};
+pub use nodes::{NodeState, Owner, closed_to};
 pub use nvme::{NvmeAction, NvmeCommand, NvmeResource};
-pub use plan::{DriverState, Goal, Step};
-pub use resolve::{resolve, resolve_all, resolve_one};
+pub use options::BindOptions;
+pub use plan::{DriverState, Goal, Step, shell_word};
+pub use process::Process;
+pub use recover::{
+    Interrupted, Recovered, Recovery, interrupted, is_interrupted, plan_recover, recover,
+};
+pub use refusal::Refusal;
+pub use resolve::{resolve, resolve_all, resolve_one, with_groups};
 pub use sriov::{
     FunctionsWanted, TemporaryFunctions, VirtualFunctions, functions, new_token, node_to_open,
-    plan_functions, restore_functions, set_functions, token_for, unfinished_functions,
+    plan_functions, set_functions, token_for,
 };
 pub use transaction::Outcome;
-pub use unbind::{plan_unbind, unbind};
+pub use unbind::{plan_unbind, restore, unbind};

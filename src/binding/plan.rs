@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
-use super::NvmeCommand;
-use crate::types::Bdf;
+use super::{NodeState, NvmeCommand, Owner};
+use crate::types::{Bdf, GroupId};
 
 /// Which driver has a device, and which alone may have it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,17 @@ pub enum Step {
     },
     /// Load the module of this driver.
     LoadModule(String),
+    /// Give the nodes through which user space reaches the device, once they are there, to this owner.
+    GiveNodes {
+        /// The device.
+        bdf: Bdf,
+        /// Its group, if it is known before the device is bound.
+        group: Option<GroupId>,
+        /// Whose they are to be.
+        to: Owner,
+    },
+    /// Make a node whose it was, if it is still there.
+    RestoreNode(NodeState),
     /// Have an NVMe controller manage one of its virtual functions.
     Nvme(NvmeCommand),
 }
@@ -63,13 +74,36 @@ impl fmt::Display for Step {
                 shell_word(&path.to_string_lossy())
             ),
             Self::LoadModule(name) => write!(f, "modprobe {}", shell_word(name)),
+            Self::GiveNodes { bdf, group, to } => {
+                let own = format!("/dev/vfio/devices/$(ls /sys/bus/pci/devices/{bdf}/vfio-dev)");
+                let nodes = match group {
+                    Some(group) => format!("/dev/vfio/{group} {own}"),
+                    None => own,
+                };
+                write!(
+                    f,
+                    "chown {} {nodes}; chmod {} {nodes}",
+                    to.chown_word(),
+                    to.chmod_word()
+                )
+            }
+            Self::RestoreNode(node) => {
+                let path = node.path.to_string_lossy();
+                let path = shell_word(&path);
+                write!(
+                    f,
+                    "test ! -e {path} || {{ chown {}:{} {path}; chmod {:o} {path}; }}",
+                    node.uid, node.gid, node.mode
+                )
+            }
             Self::Nvme(command) => command.fmt(f),
         }
     }
 }
 
 /// A text as one word of a shell command.
-fn shell_word(text: &str) -> String {
+#[must_use]
+pub fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/:._-+,@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()
@@ -208,6 +242,32 @@ mod tests {
                 "echo 0000:01:00.0 > /sys/bus/pci/drivers/vfio-pci/unbind",
                 "echo 0000:01:00.0 > /sys/bus/pci/drivers_probe",
             ]
+        );
+    }
+
+    #[test]
+    fn nodes_change_hands_as_shell_does_it() {
+        let bdf = "01:00.0".parse().unwrap();
+        let to = |gid| Owner { uid: 1000, gid };
+        let give = |group, to| Step::GiveNodes { bdf, group, to }.to_string();
+        let own = "/dev/vfio/devices/$(ls /sys/bus/pci/devices/0000:01:00.0/vfio-dev)";
+        assert_eq!(
+            give(Some(GroupId(7)), to(None)),
+            format!("chown 1000 /dev/vfio/7 {own}; chmod u+rw /dev/vfio/7 {own}")
+        );
+        assert_eq!(
+            give(None, to(Some(36))),
+            format!("chown 1000:36 {own}; chmod ug+rw {own}")
+        );
+        let node = NodeState {
+            path: "/dev/vfio/7".into(),
+            uid: 0,
+            gid: 36,
+            mode: 0o660,
+        };
+        assert_eq!(
+            Step::RestoreNode(node).to_string(),
+            "test ! -e /dev/vfio/7 || { chown 0:36 /dev/vfio/7; chmod 660 /dev/vfio/7; }"
         );
     }
 

@@ -1,5 +1,7 @@
 //! Names of devices, also those that went away with the driver.
 
+use std::collections::BTreeSet;
+
 use super::{Entry, Journal};
 use crate::host::{Host, HostError, PciDevice};
 use crate::types::{Bdf, DeviceName};
@@ -48,6 +50,25 @@ pub fn resolve_all(host: &Host, names: &[DeviceName]) -> Result<Vec<PciDevice>, 
         }
     }
     Ok(devices)
+}
+
+/// The devices, and with them what else of their groups is on a driver that keeps user space out: all of it has to move before one of them
+/// can be opened. Bridges, and what has no driver, may stay.
+///
+/// # Errors
+/// A group cannot be read.
+pub fn with_groups(host: &Host, devices: Vec<PciDevice>) -> Result<Vec<PciDevice>, HostError> {
+    let groups: BTreeSet<_> = devices.iter().filter_map(|device| device.group).collect();
+    let mut all = devices;
+    for group in groups {
+        let blockers = host.group(group)?.blockers();
+        for bdf in blockers.iter().filter_map(|it| it.device.parse().ok()) {
+            if all.iter().all(|known| known.bdf != bdf) {
+                all.push(host.device(bdf)?);
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// The one device that a name means.

@@ -2,6 +2,9 @@
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::path::PathBuf;
+
+use super::BindingError;
 
 /// While this lives, SIGINT, SIGTERM and SIGHUP wait, and can be asked for.
 #[derive(Debug)]
@@ -15,7 +18,15 @@ impl HeldSignals {
     ///
     /// # Errors
     /// The kernel gave no file for them.
-    pub fn hold() -> nix::Result<Self> {
+    pub fn hold() -> Result<Self, BindingError> {
+        Self::try_hold().map_err(|errno| BindingError::File {
+            action: "hold back",
+            path: PathBuf::from("signals"),
+            errno,
+        })
+    }
+
+    fn try_hold() -> nix::Result<Self> {
         let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
             .into_iter()
             .collect();

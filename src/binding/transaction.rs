@@ -3,8 +3,11 @@
 use nix::sys::signal::Signal;
 use std::path::PathBuf;
 
+use super::nodes::NodeChange;
 use super::plan::plan;
-use super::{BindingError, DriverCore, DriverState, Entry, Goal, Journal, Step, StepError, Undo};
+use super::{
+    BindingError, DriverCore, DriverState, Entry, Goal, Journal, Owner, Step, StepError, Undo,
+};
 use crate::host::is_vfio_driver;
 use crate::types::{Bdf, GroupId};
 
@@ -23,14 +26,19 @@ pub struct Outcome {
     pub group: Option<GroupId>,
     /// The nodes through which user space reaches it.
     pub nodes: Vec<PathBuf>,
+    /// To whom they are given.
+    pub given: Option<Owner>,
 }
 
 /// A change to one device, and what the journal says of it meanwhile and afterwards.
 #[derive(Debug, Clone)]
 pub(super) struct Change {
     pub bdf: Bdf,
+    pub group: Option<GroupId>,
     pub now: DriverState,
     pub goal: Goal,
+    /// What becomes of the nodes.
+    pub nodes: NodeChange,
     /// What the journal says before the change.
     pub entry_before: Option<Entry>,
     /// What it says while the change is under way.
@@ -41,63 +49,88 @@ pub(super) struct Change {
 
 impl Change {
     pub(super) fn steps(&self, core: &dyn DriverCore) -> Vec<Step> {
-        plan(self.bdf, &self.now, &self.goal, |driver| {
+        let mut steps = plan(self.bdf, &self.now, &self.goal, |driver| {
             core.is_loaded(driver)
-        })
+        });
+        steps.extend(self.nodes.steps(self.bdf, self.group));
+        steps
+    }
+
+    /// The steps back, from how the device is now.
+    pub(super) fn steps_back(&self, core: &dyn DriverCore, now: &DriverState) -> Vec<Step> {
+        let goal = Goal::State(self.now.clone());
+        let mut steps = plan(self.bdf, now, &goal, |driver| core.is_loaded(driver));
+        steps.extend(self.nodes.steps_back(self.bdf, self.group));
+        steps
     }
 }
 
 /// Makes the changes in order. If one fails, or `signal` tells of a signal, those made are undone in reverse order.
+///
+/// All are noted as begun before the first is made, and as done after the last: a crash in between leaves all of them to be put back.
 pub(super) fn apply(
     core: &dyn DriverCore,
     journal: &Journal,
     changes: &[Change],
     signal: &dyn Fn() -> Option<Signal>,
 ) -> Result<(), BindingError> {
-    for (place, change) in changes.iter().enumerate() {
-        if let Err(cause) = make(core, journal, change, signal) {
+    let together: Vec<Bdf> = changes.iter().map(|change| change.bdf).collect();
+    let done = |cause: Result<(), BindingError>, change: &Change| {
+        cause.map_err(|cause| {
             // A write that sleeps holds the device's lock: its state cannot even be read.
-            let undoable = if matches!(
+            let sleeps = matches!(
                 cause,
                 BindingError::Step {
                     cause: StepError::Sleeping,
                     ..
                 }
-            ) {
-                &changes[..place]
-            } else {
-                &changes[..=place]
-            };
-            return Err(BindingError::NotDone {
+            );
+            let undoable = changes
+                .iter()
+                .filter(|other| !sleeps || other.bdf != change.bdf);
+            BindingError::NotDone {
                 bdf: change.bdf,
                 cause: Box::new(cause),
                 undo: undo(core, journal, undoable),
-            });
-        }
+            }
+        })
+    };
+    for change in changes {
+        let entry = change.entry_during.together_with(&together);
+        done(journal.set(change.bdf, Some(&entry)), change)?;
+    }
+    for change in changes {
+        done(make(core, change, signal), change)?;
+    }
+    for change in changes {
+        let entry = change.entry_after.as_ref();
+        let entry = entry.map(|entry| entry.together_with(&together));
+        done(journal.set(change.bdf, entry.as_ref()), change)?;
     }
     Ok(())
 }
 
 fn make(
     core: &dyn DriverCore,
-    journal: &Journal,
     change: &Change,
     signal: &dyn Fn() -> Option<Signal>,
 ) -> Result<(), BindingError> {
-    journal.set(change.bdf, Some(&change.entry_during))?;
     for step in change.steps(core) {
         if let Some(signal) = signal() {
             return Err(BindingError::Interrupted(signal));
         }
         perform(core, &step)?;
     }
-    verify(core, change.bdf, &change.goal)?;
-    journal.set(change.bdf, change.entry_after.as_ref())
+    verify(core, change.bdf, &change.goal)
 }
 
-fn undo(core: &dyn DriverCore, journal: &Journal, changes: &[Change]) -> Undo {
+fn undo<'c>(
+    core: &dyn DriverCore,
+    journal: &Journal,
+    changes: impl DoubleEndedIterator<Item = &'c Change>,
+) -> Undo {
     let mut undo = Undo::default();
-    for change in changes.iter().rev() {
+    for change in changes.rev() {
         match put_back(core, journal, change) {
             Ok(()) => undo.back.push((change.bdf, change.now.driver.clone())),
             Err(error) => undo.left.push((change.bdf, error.to_string())),
@@ -109,7 +142,7 @@ fn undo(core: &dyn DriverCore, journal: &Journal, changes: &[Change]) -> Undo {
 fn put_back(core: &dyn DriverCore, journal: &Journal, change: &Change) -> Result<(), BindingError> {
     let goal = Goal::State(change.now.clone());
     let now = core.state(change.bdf);
-    for step in plan(change.bdf, &now, &goal, |driver| core.is_loaded(driver)) {
+    for step in change.steps_back(core, &now) {
         perform(core, &step)?;
     }
     verify(core, change.bdf, &goal)?;
@@ -144,8 +177,8 @@ fn verify(core: &dyn DriverCore, bdf: Bdf, goal: &Goal) -> Result<(), BindingErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binding::VFIO_PCI;
     use crate::binding::journal::Phase;
+    use crate::binding::{NodeState, VFIO_PCI};
     use nix::errno::Errno;
     use std::cell::{Cell, RefCell};
     use std::collections::BTreeMap;
@@ -155,6 +188,8 @@ mod tests {
     struct Model {
         devices: RefCell<BTreeMap<Bdf, DriverState>>,
         steps: Cell<usize>,
+        /// How many steps gave nodes away, and how many made one what it was.
+        node_steps: RefCell<[usize; 2]>,
         /// The steps, counted from 0, that fail.
         fails: Box<dyn Fn(usize) -> Option<StepError>>,
     }
@@ -169,6 +204,7 @@ mod tests {
             Self {
                 devices: RefCell::new(devices.iter().cloned().collect()),
                 steps: Cell::new(0),
+                node_steps: RefCell::default(),
                 fails: Box::new(fails),
             }
         }
@@ -226,9 +262,12 @@ mod tests {
                 return Err(error);
             }
             match step {
-                Step::Write { path, value } => self.write(path, value),
-                Step::LoadModule(_) | Step::Nvme(_) => Ok(()),
+                Step::Write { path, value } => return self.write(path, value),
+                Step::GiveNodes { .. } => self.node_steps.borrow_mut()[0] += 1,
+                Step::RestoreNode(_) => self.node_steps.borrow_mut()[1] += 1,
+                Step::LoadModule(_) | Step::Nvme(_) => {}
             }
+            Ok(())
         }
     }
 
@@ -255,8 +294,10 @@ mod tests {
         let entry = Entry::example(bdf, Some(native()), Phase::Binding);
         Change {
             bdf,
+            group: None,
             now: native(),
             goal: Goal::State(bound()),
+            nodes: NodeChange::None,
             entry_before: None,
             entry_after: Some(entry.in_phase(Phase::Bound)),
             entry_during: entry,
@@ -267,8 +308,10 @@ mod tests {
         let entry = Entry::example(bdf, Some(native()), Phase::Bound);
         Change {
             bdf,
+            group: None,
             now,
             goal: Goal::State(native()),
+            nodes: NodeChange::None,
             entry_during: entry.in_phase(Phase::Unbinding),
             entry_before: Some(entry),
             entry_after: None,
@@ -363,6 +406,45 @@ mod tests {
         }
     }
 
+    /// The nodes are given away after the driver has the device, and made whose they were after it has left again.
+    #[test]
+    fn nodes_given_away_in_vain_are_taken_back() {
+        let owner = Owner {
+            uid: 1000,
+            gid: None,
+        };
+        let there = NodeState {
+            path: "/dev/vfio/7".into(),
+            uid: 0,
+            gid: 0,
+            mode: 0o600,
+        };
+        let change = |bdf| Change {
+            nodes: NodeChange::Give(owner, vec![there.clone()]),
+            ..to_vfio(bdf)
+        };
+        // The second device's fourth step is to give its nodes away.
+        for failing in [7, 99] {
+            let (_folder, journal) = journal();
+            let start = [(bdf(0), native()), (bdf(1), native())];
+            let model = Model::new(&start, move |step| {
+                (step == failing).then(|| StepError::Nodes("no node".to_owned()))
+            });
+            let done = apply(&model, &journal, &[change(bdf(0)), change(bdf(1))], &|| {
+                None
+            });
+            assert_eq!(done.is_ok(), failing == 99);
+            let [given, restored] = *model.node_steps.borrow();
+            let (state, counts) = match done {
+                Ok(()) => (bound(), (2, 0)),
+                Err(_) => (native(), (1, 2)),
+            };
+            assert_eq!((given, restored), counts);
+            assert_eq!(model.state(bdf(0)), state);
+            assert_eq!(model.state(bdf(1)), state);
+        }
+    }
+
     #[test]
     fn a_signal_before_any_step_undoes_all() {
         for early in 0..6 {
@@ -402,7 +484,7 @@ mod tests {
             let error = apply(&model, &journal, &[to_vfio(bdf(0))], &|| None).unwrap_err();
             let left = model.state(bdf(0));
             assert_eq!(
-                error.to_string().contains("iommu-tool unbind"),
+                error.to_string().contains("iommu-tool recover"),
                 left != native(),
                 "{error}"
             );

@@ -1,10 +1,11 @@
 //! Devices back to the drivers they had.
 
-use super::bind::{change, outcome, remembered};
+use super::bind::{OnSignal, change, outcome, refuse_interrupted, remembered};
+use super::nodes::NodeChange;
 use super::transaction::Change;
 use super::{
-    BindingError, DriverCore, DriverState, Entry, Goal, Journal, Kernel, Outcome, Phase, Step,
-    StepError,
+    BindingError, DriverCore, DriverState, Entry, Goal, Journal, Kernel, Outcome, Phase, Process,
+    Step, StepError,
 };
 use crate::host::{Host, PciDevice, is_vfio_driver};
 
@@ -14,8 +15,26 @@ use crate::host::{Host, PciDevice, is_vfio_driver};
 /// # Errors
 /// Held by someone, refused by the kernel, interrupted; the devices are then as they were before, or the error says which is not.
 pub fn unbind(host: &Host, devices: &[PciDevice]) -> Result<Vec<Outcome>, BindingError> {
-    let changed =
-        change(host, devices, changes_to_unbind).map_err(|error| explain_sleep(host, error))?;
+    give_back(host, devices, OnSignal::Undo)
+}
+
+/// As [`unbind`], and no signal stops it.
+///
+/// # Errors
+/// As of [`unbind`].
+pub fn restore(host: &Host, devices: &[PciDevice]) -> Result<Vec<Outcome>, BindingError> {
+    give_back(host, devices, OnSignal::GoOn)
+}
+
+fn give_back(
+    host: &Host,
+    devices: &[PciDevice],
+    on_signal: OnSignal,
+) -> Result<Vec<Outcome>, BindingError> {
+    let changed = change(host, devices, on_signal, &|journal, devices| {
+        changes_to_unbind(host, journal, devices)
+    })
+    .map_err(|error| explain_sleep(host, error))?;
     devices
         .iter()
         .map(|before| Ok(outcome(host, before, &host.device(before.bdf)?, &changed)))
@@ -44,33 +63,53 @@ fn changes_to_unbind(
     for device in devices {
         let bdf = device.bdf;
         let remembered = remembered(host, journal, device)?;
+        let run = remembered.as_ref().and_then(|entry| entry.run);
+        if let Some(run) = run.filter(|run| run.is_alive(host) && *run != Process::own(host)) {
+            return Err(BindingError::Running { bdf, pid: run.pid });
+        }
         let on_vfio = device.driver.as_deref().is_some_and(is_vfio_driver);
         if remembered.is_none() && !on_vfio {
             continue;
         }
-        // First who holds it: while an unbind waits for them, asking for driver_override would wait too. The device's own node
-        // is gone from sysfs then, so it was noted.
-        let mut nodes = host.vfio_nodes(device);
-        nodes.extend(remembered.iter().flat_map(|entry| entry.nodes.clone()));
-        let holders = host.holders(&nodes);
-        if !holders.is_empty() {
-            return Err(BindingError::Held { bdf, holders });
-        }
-        let now = Kernel(host).state(bdf);
-        let entry = remembered.clone().unwrap_or_else(|| {
-            let driver = device.driver.as_deref().unwrap_or_default();
-            Entry::new(host, device, None, driver)
-        });
-        changes.push(Change {
-            bdf,
-            goal: goal(&now, remembered.as_ref()),
-            entry_during: entry.unbinding(nodes),
-            now,
-            entry_before: remembered,
-            entry_after: None,
-        });
+        refuse_interrupted(host, bdf)?;
+        changes.push(change_back(host, device, remembered)?);
     }
     Ok(changes)
+}
+
+/// The change of a device back to what is remembered of it, unless someone has it open.
+pub(super) fn change_back(
+    host: &Host,
+    device: &PciDevice,
+    remembered: Option<Entry>,
+) -> Result<Change, BindingError> {
+    let bdf = device.bdf;
+    // First who holds it: while an unbind waits for them, asking for driver_override would wait too. The device's own node
+    // is gone from sysfs then, so it was noted.
+    let mut nodes = host.vfio_nodes(device);
+    nodes.extend(remembered.iter().flat_map(|entry| entry.nodes.clone()));
+    let holders = host.holders(&nodes);
+    if !holders.is_empty() {
+        return Err(BindingError::Held { bdf, holders });
+    }
+    let now = Kernel(host).state(bdf);
+    let entry = remembered.clone().unwrap_or_else(|| {
+        let driver = device.driver.as_deref().unwrap_or_default();
+        Entry::new(host, device, None, driver)
+    });
+    Ok(Change {
+        bdf,
+        group: device.group,
+        goal: goal(&now, remembered.as_ref()),
+        nodes: match &entry.given {
+            Some(owner) => NodeChange::TakeBack(*owner, entry.nodes_before.clone()),
+            None => NodeChange::None,
+        },
+        entry_during: entry.unbinding(nodes),
+        now,
+        entry_before: remembered,
+        entry_after: None,
+    })
 }
 
 fn goal(now: &DriverState, remembered: Option<&Entry>) -> Goal {
@@ -95,7 +134,7 @@ fn goal(now: &DriverState, remembered: Option<&Entry>) -> Goal {
 }
 
 /// A sleeping write is explained by who holds the device.
-fn explain_sleep(host: &Host, error: BindingError) -> BindingError {
+pub(super) fn explain_sleep(host: &Host, error: BindingError) -> BindingError {
     match error {
         BindingError::NotDone { bdf, cause, undo }
             if matches!(

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::types::{DeviceName, FunctionCount};
+use crate::types::{DeviceName, FunctionCount, UseReason};
 
 /// Arguments of `vfs`.
 #[derive(Debug, Args)]
@@ -24,6 +24,15 @@ pub struct VfsArgs {
     /// Keep the host's own drivers away from the new ones
     #[arg(long, requires = "count")]
     pub no_autoprobe: bool,
+
+    /// Take away functions that are in use for this reason all the same; a refusal names its reasons. May be given several times
+    #[arg(
+        long,
+        value_name = "REASON,...",
+        value_delimiter = ',',
+        requires = "count"
+    )]
+    pub allow: Vec<UseReason>,
 
     /// Print each write to sysfs as a shell command, and change nothing
     #[arg(long, requires = "count")]

@@ -12,6 +12,7 @@ use crate::types::ExitClass;
 /// # Errors
 /// A name means no device, or sysfs cannot be read.
 pub fn run(args: &DoctorArgs, context: &Context) -> anyhow::Result<ExitClass> {
+    super::recover::warn_of_interrupted(context, None);
     let host = &context.host;
     let named = binding::resolve_all(host, &args.devices)?;
     let ground = Ground::new(host, host.pci_devices()?, args.memory, !args.no_open);

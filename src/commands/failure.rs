@@ -1,14 +1,16 @@
 //! Errors become exit statuses here and nowhere else.
 
 use crate::bench::BenchError;
-use crate::binding::BindingError;
+use crate::binding::{BindingError, Refusal};
 use crate::checks::{Problem, SelectionError};
 use crate::device::DeviceError;
 use crate::engine::EngineError;
 use crate::host::{CaptureError, HostError};
 use crate::iommu::IommuError;
 use crate::session::{self, SessionError};
-use crate::types::ExitClass;
+use crate::types::{ExitClass, ExitStatus};
+
+use super::run::RunError;
 
 /// An error of a command itself, with the exit status it leads to.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,24 @@ pub fn class_of(error: &anyhow::Error) -> ExitClass {
             })
     };
     error.chain().find_map(known).unwrap_or(ExitClass::Failed)
+}
+
+/// The exit status for an error.
+#[must_use]
+pub fn status_of(error: &anyhow::Error) -> ExitStatus {
+    error
+        .downcast_ref()
+        .map_or_else(|| class_of(error).into(), RunError::status)
+}
+
+/// The reasons of a refusal by their stable names: those of the first cause that knows any.
+#[must_use]
+pub fn refusals_of(error: &anyhow::Error) -> Vec<Refusal> {
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes
+        .map(BindingError::refusals)
+        .find(|refusals| !refusals.is_empty())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::types::{Bdf, DeviceName, ExitClass, GroupId};
 /// # Errors
 /// A name means no device, or sysfs cannot be read.
 pub fn run(args: &ListArgs, context: &Context) -> anyhow::Result<ExitClass> {
+    super::recover::warn_of_interrupted(context, None);
     let host = &context.host;
     if args.tree {
         context.output.emit(&tree(host, &args.devices)?)?;
@@ -46,12 +47,14 @@ pub(super) fn report(host: &Host, devices: &[DeviceName]) -> anyhow::Result<List
         .chain(&without_group)
         .map(|device| device.id);
     let names = host.pci_names(ids);
+    let kernel_names = host.kernel_names();
     Ok(ListReport::new(
         iommu,
         &groups,
         &without_group,
         &names,
-        &host.kernel_names(),
+        &kernel_names,
+        &host.usage(&kernel_names),
     ))
 }
 

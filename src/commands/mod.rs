@@ -19,6 +19,8 @@ mod map;
 mod maps;
 mod nearby;
 mod pages;
+mod recover;
+mod run;
 mod show;
 mod target;
 mod test;
@@ -27,12 +29,13 @@ mod unmap;
 mod vfs;
 mod walk;
 
-pub use failure::{Failure, class_of};
+pub use failure::{Failure, class_of, refusals_of, status_of};
+pub use run::RunError;
 
 use crate::cli::{Cli, Command};
 use crate::host::Host;
 use crate::report::Output;
-use crate::types::ExitClass;
+use crate::types::ExitStatus;
 
 /// What every command needs beside its own arguments.
 #[derive(Debug)]
@@ -46,9 +49,9 @@ pub struct Context {
 /// Runs the command that was asked for.
 ///
 /// # Errors
-/// Why it could not be done; [`class_of`] gives the exit status for it.
-pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
-    match &cli.command {
+/// Why it could not be done; [`status_of`] gives the exit status for it.
+pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitStatus> {
+    let class = match &cli.command {
         Command::List(args) => list::run(args, context),
         Command::Walk(args) => walk::run(args, context),
         Command::Faults(args) => faults::run(args, context),
@@ -58,6 +61,8 @@ pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
         Command::Bind(args) => bind::run(args, context),
         Command::Unbind(args) => unbind::run(args, context),
         Command::Vfs(args) => vfs::run(args, context),
+        Command::Recover(args) => recover::run(args, context),
+        Command::Run(args) => return Ok(run::run(args, context)?),
         Command::Hold(args) => hold::run(args, context),
         Command::Map(args) => map::run(args, context),
         Command::Unmap(args) => unmap::run(args, context),
@@ -68,5 +73,6 @@ pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitClass> {
         Command::Test(args) => test::run(args, context),
         Command::Bench(args) => bench::run(args, context),
         Command::Completions(args) => completions::run(args, context),
-    }
+    };
+    class.map(ExitStatus::from)
 }

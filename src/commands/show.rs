@@ -16,6 +16,7 @@ use crate::types::{BackendChoice, ExitClass};
 pub fn run(args: &ShowArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let host = &context.host;
     let device = binding::resolve_one(host, &args.device)?;
+    super::recover::warn_of_interrupted(context, Some(device.bdf));
     if let Some(to) = args.to {
         return hand_over::run(&device, to, context);
     }

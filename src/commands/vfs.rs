@@ -27,6 +27,7 @@ pub fn run(args: &VfsArgs, context: &Context) -> anyhow::Result<ExitClass> {
         count: count.of(there.total),
         autoprobe: !args.no_autoprobe,
         token: None,
+        allow: args.allow.clone(),
     };
     let steps = binding::plan_functions(host, &pf, &wanted)?;
     if args.dry_run {

@@ -1,30 +1,40 @@
-//! Which processes have a VFIO node open.
+//! Which processes have a node or a socket open.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use super::Host;
 
-/// A process that has a VFIO node open.
+/// A process that has a node or a socket open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// Its process ID.
     pub pid: u32,
     /// What it is called.
     pub command: String,
-    /// The node.
+    /// Whose it is, by name or number; `None` on a captured host, which does not keep that.
+    pub user: Option<String>,
+    /// The node, or a socket as `socket:[4711]`.
     pub node: PathBuf,
+}
+
+impl Holder {
+    /// The process without what it has open, as `qemu (process 42, user libvirt-qemu)`.
+    #[must_use]
+    pub fn process(&self) -> String {
+        let user = self.user.as_ref();
+        let user = user.map_or_else(String::new, |user| format!(", user {user}"));
+        format!("{} (process {}{user})", self.command, self.pid)
+    }
 }
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} (process {}, {})",
-            self.command,
-            self.pid,
-            self.node.display()
-        )
+        let process = self.process();
+        let process = process.trim_end_matches(')');
+        write!(f, "{process}, {})", self.node.display())
     }
 }
 
@@ -39,6 +49,19 @@ impl Host {
             .collect()
     }
 
+    /// When a process started, in clock ticks since the boot (proc_pid_stat(5), field 22); `None` if there is none, or it has
+    /// ended and nobody waited for it yet.
+    #[must_use]
+    pub fn process_start(&self, pid: u32) -> Option<u64> {
+        let stat = self.attribute(format!("/proc/{pid}/stat"))?;
+        // The second field, the command in parentheses, may have anything in it.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let mut fields = rest.split_whitespace();
+        let is_over = matches!(fields.next()?, "Z" | "X");
+        let started = fields.nth(18)?.parse().ok()?;
+        (!is_over).then_some(started)
+    }
+
     fn holder(&self, pid: u32, nodes: &[PathBuf]) -> Option<Holder> {
         let process = PathBuf::from(format!("/proc/{pid}"));
         let open = process.join("fd");
@@ -49,11 +72,26 @@ impl Host {
             .find(|target| nodes.contains(target))?;
         Some(Holder {
             pid,
+            user: self.user_of(&process),
             command: self
                 .attribute(process.join("comm"))
                 .unwrap_or_else(|| "?".to_owned()),
             node,
         })
+    }
+
+    /// Whose a process is. Who has an account on a host is nobody's business but the host's: read past the recording of a capture.
+    fn user_of(&self, process: &Path) -> Option<String> {
+        if !self.is_live() {
+            return None;
+        }
+        let number = self.path(process).metadata().ok()?.uid().to_string();
+        let accounts = fs::read_to_string(self.path("/etc/passwd")).unwrap_or_default();
+        let name = accounts.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            (fields.get(2) == Some(&number.as_str())).then(|| fields[0].to_owned())
+        });
+        Some(name.unwrap_or(number))
     }
 }
 

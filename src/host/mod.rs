@@ -47,7 +47,7 @@ pub use config_space::{
     Acs, AcsFlags, Ats, ConfigSpace, Express, Msi, MsiX, Pasid, PortType, Pri, Reach,
 };
 pub use distribution::{Distribution, Family};
-pub use driver_modules::DriverModules;
+pub use driver_modules::{DriverModules, VfioAlias};
 pub use error::HostError;
 pub use faults::{
     Access, Fault, FaultInterrupts, FaultReader, FaultSource, FaultTrace, LogEvent, Overflow,
@@ -56,6 +56,7 @@ pub use faults::{
 pub use group::{Blocker, IommuGroup, OtherDevice, ReservedRegion};
 pub use holders::Holder;
 pub use huge_pages::{HugePages, TransparentHugePages};
+pub use in_use::{Usage, Use};
 pub use interrupt_remapping::InterruptRemapping;
 pub use iommu::{MissingIommu, ParameterChange};
 pub use iommu_unit::{IommuKind, IommuUnit};

@@ -3,7 +3,7 @@
 use super::config_space::{Ats, Msi, MsiX, Pasid, PortType, Pri, Reach};
 use super::{
     Bar, DriverModules, Holder, Host, IommuGroup, IommuUnit, IsolationStep, KernelNames, Link,
-    PciDevice, ResetMethod, Sriov, is_vfio_driver,
+    PciDevice, ResetMethod, Sriov, Use, is_vfio_driver,
 };
 use crate::types::{Bdf, VfioNode};
 use std::path::PathBuf;
@@ -68,7 +68,7 @@ pub struct DeviceProfile {
     /// Who has it or its group open.
     pub holders: Vec<Holder>,
     /// What the host itself uses it for.
-    pub uses: Vec<String>,
+    pub uses: Vec<Use>,
 }
 
 impl Host {
@@ -127,7 +127,7 @@ impl Host {
                 .map(|group| PathBuf::from(format!("/dev/vfio/{group}")))
                 .filter(|node| self.exists(node)),
             holders,
-            uses: self.uses(device),
+            uses: self.usage(names).of(device),
         }
     }
 }

@@ -19,14 +19,26 @@ pub fn group_node(group: GroupId) -> PathBuf {
     PathBuf::from(format!("/dev/vfio/{group}"))
 }
 
+/// Whether a node is of one device or group, not of VFIO or iommufd itself.
+fn is_of_device(node: &Path) -> bool {
+    node.starts_with("/dev/vfio") && node != Path::new("/dev/vfio/vfio")
+}
+
 /// Why a node could not be opened. `missing` says what it means that it does not exist.
 pub fn open_failed(node: &Path, errno: Errno, missing: &str) -> IommuError {
     let cause = match errno {
         Errno::EACCES | Errno::EPERM => {
-            "This user may not open it: run as root, or give the user read and write access to it (chown, or a udev rule)".to_owned()
+            let give = if is_of_device(node) {
+                "have root give it to this user ('iommu-tool bind --owner USER DEVICE')"
+            } else {
+                "give all users of VFIO access to it (a rule of udev)"
+            };
+            format!("This user may not open it: run as root, or {give}")
         }
         Errno::ENOENT | Errno::ENODEV | Errno::ENXIO => missing.to_owned(),
-        Errno::EMFILE | Errno::ENFILE => "Too many open files: raise the limit (ulimit -n)".to_owned(),
+        Errno::EMFILE | Errno::ENFILE => {
+            "Too many open files: raise the limit (ulimit -n)".to_owned()
+        }
         _ => "The kernel log (dmesg) may say more".to_owned(),
     };
     IommuError::Open {
@@ -292,6 +304,15 @@ mod tests {
         let closed = open_failed(node, Errno::EACCES, "load it");
         assert!(closed.to_string().starts_with("cannot open /dev/iommu: EACCES: Permission denied. This user may not open it: run as root"));
         assert_eq!(closed.class(), ExitClass::Failed);
+        for (node, word) in [
+            ("/dev/iommu", "udev"),
+            ("/dev/vfio/vfio", "udev"),
+            ("/dev/vfio/7", "--owner"),
+            ("/dev/vfio/devices/vfio0", "--owner"),
+        ] {
+            let closed = open_failed(Path::new(node), Errno::EACCES, "").to_string();
+            assert!(closed.contains(word), "{closed}");
+        }
         let missing = open_failed(node, Errno::ENOENT, "load it");
         assert!(
             missing

@@ -5,7 +5,8 @@ use std::fmt;
 use std::io::{self, Write};
 
 use super::{Report, Style};
-use crate::types::ExitClass;
+use crate::binding::Refusal;
+use crate::types::ExitStatus;
 
 /// An error that ended a command: for people on standard error, for scripts with `--json` on standard output.
 #[derive(Debug, Serialize)]
@@ -13,19 +14,29 @@ pub struct ErrorReport {
     error: String,
     causes: Vec<String>,
     exit_status: u8,
+    /// Why it was refused; missing if it was not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<Refusal>,
 }
 
 impl ErrorReport {
     /// From an error and its causes, outermost first.
     pub fn new<'e>(
         mut chain: impl Iterator<Item = &'e (dyn std::error::Error + 'static)>,
-        class: ExitClass,
+        status: ExitStatus,
     ) -> Self {
         Self {
             error: chain.next().map(ToString::to_string).unwrap_or_default(),
             causes: chain.map(ToString::to_string).collect(),
-            exit_status: class as u8,
+            exit_status: status.0,
+            reasons: Vec::new(),
         }
+    }
+
+    /// With the reasons of a refusal.
+    #[must_use]
+    pub fn with_reasons(self, reasons: Vec<Refusal>) -> Self {
+        Self { reasons, ..self }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::host::{
-    Blocker, IommuGroup, KernelNames, OtherDevice, PciDevice, PciNames, ReservedRegion,
+    Blocker, IommuGroup, KernelNames, OtherDevice, PciDevice, PciNames, ReservedRegion, Use,
     is_vfio_driver,
 };
 use crate::types::{Bdf, GroupId, Iova};
@@ -63,6 +63,9 @@ pub struct Device {
     pub(super) driver: Option<String>,
     numa_node: Option<u32>,
     kernel_names: Vec<String>,
+    /// What the host uses it for, as far as a glance shows; missing where nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) in_use: Option<Vec<Use>>,
 }
 
 impl From<Blocker> for Holdup {
@@ -115,6 +118,7 @@ impl Device {
                 .of(device.bdf)
                 .map(|name| name.name.clone())
                 .collect(),
+            in_use: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::group::{Device, Group};
 use super::{Report, Style};
-use crate::host::{IommuGroup, KernelNames, PciDevice, PciNames};
+use crate::host::{IommuGroup, KernelNames, PciDevice, PciNames, Usage};
 
 /// What `list` found.
 #[derive(Debug, Serialize)]
@@ -24,15 +24,27 @@ impl ListReport {
         without_group: &[PciDevice],
         names: &PciNames,
         kernel_names: &KernelNames,
+        usage: &Usage<'_>,
     ) -> Self {
-        let device = |device: &PciDevice| Device::new(device, names, kernel_names);
+        let looked_at = |mut shown: Device, device: &PciDevice| {
+            shown.in_use = Some(usage.at_a_glance(device));
+            shown
+        };
+        let with_uses = |group: &IommuGroup| {
+            let mut shown = Group::new(group, names, kernel_names);
+            let pairs = shown.devices.into_iter().zip(&group.devices);
+            shown.devices = pairs
+                .map(|(shown, device)| looked_at(shown, device))
+                .collect();
+            shown
+        };
         Self {
             iommu,
-            groups: groups
+            groups: groups.iter().map(with_uses).collect(),
+            devices_without_group: without_group
                 .iter()
-                .map(|group| Group::new(group, names, kernel_names))
+                .map(|device| looked_at(Device::new(device, names, kernel_names), device))
                 .collect(),
-            devices_without_group: without_group.iter().map(device).collect(),
         }
     }
 }
@@ -70,7 +82,11 @@ impl Columns {
                 _ => write!(out, " {cell:<width$} ")?,
             }
         }
-        writeln!(out, " {}", style.faint(&device.description()))
+        writeln!(out, " {}", style.faint(&device.description()))?;
+        for one in device.in_use.iter().flatten() {
+            writeln!(out, "    in use: {} ({})", one.evidence, one.reason)?;
+        }
+        Ok(())
     }
 }
 

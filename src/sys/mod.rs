@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 mod capability;
+mod child;
 pub mod descriptors;
 mod device_fd;
 mod event;
@@ -10,6 +11,7 @@ pub mod nvme;
 mod patient_write;
 pub mod vfio;
 
+pub use child::spawn_with_mask;
 pub use device_fd::{AttachError, DeviceFd, Owner};
 pub use event::event_fd;
 pub use patient_write::{WriteOutcome, write_patiently};

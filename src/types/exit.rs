@@ -19,8 +19,27 @@ pub enum ExitClass {
     NoVerdict = 4,
 }
 
-impl From<ExitClass> for std::process::ExitCode {
+/// The exit status of the process: that of an [`ExitClass`], but for a command that passes on another program's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExitStatus(pub u8);
+
+impl ExitStatus {
+    /// A command that runs another program failed itself (env(1)).
+    pub const OWN_FAILURE: Self = Self(125);
+    /// The program was found and cannot be executed.
+    pub const NOT_EXECUTABLE: Self = Self(126);
+    /// The program was not found.
+    pub const NOT_FOUND: Self = Self(127);
+}
+
+impl From<ExitClass> for ExitStatus {
     fn from(class: ExitClass) -> Self {
-        Self::from(class as u8)
+        Self(class as u8)
+    }
+}
+
+impl From<ExitStatus> for std::process::ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(status.0)
     }
 }

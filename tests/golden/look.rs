@@ -49,6 +49,7 @@ fn desktop_with_a_shared_gpu_is_shown_and_examined() {
             "show 04:00.0",
             "show 09:00.0",
             "doctor 04:00.0 09:00.0",
+            "bind --dry-run 04:00.0",
             "--json doctor --memory 8G 05:00.0",
         ],
     );

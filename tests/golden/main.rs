@@ -122,6 +122,28 @@ fn server_hands_devices_over() {
 }
 
 #[test]
+fn arm_server_has_drivers_of_its_own_for_user_space() {
+    expect(
+        "arm-server",
+        "bind",
+        &[
+            "bind --dry-run 75:00.2",
+            "bind --dry-run --driver auto 75:00.2",
+            "bind --dry-run --driver auto 75:00.1",
+            "bind --dry-run --driver vfio-pci 75:00.1",
+            "bind --dry-run --driver auto 81:00.0",
+            "bind --dry-run --driver hisi_acc_vfio_pci 81:00.0",
+            "--json bind --dry-run --driver mlx5_core 81:00.0",
+            "bind --dry-run --owner 1000:36 75:00.1 75:00.2",
+            "--json run --dry-run --owner 1000 75:00.2 -- true",
+            "run --dry-run --owner 1000 75:00.1 -- true",
+            "run 75:00.2 -- true",
+            "run 75:00.2 -- no-such-program",
+        ],
+    );
+}
+
+#[test]
 fn server_remembers_what_a_device_was_bound_to() {
     expect(
         "two-socket-server",

@@ -5,12 +5,15 @@
 
 mod binding;
 mod holding;
+mod in_use;
 mod looking;
 mod measuring;
 mod observing;
 mod proof;
+mod recovering;
 mod refusals;
 mod required;
+mod running;
 mod safety;
 
 #[path = "../lab/mod.rs"]
@@ -26,6 +29,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
 fn main() {
+    // In a guest this program is the one that kills another at a chosen step.
+    if let Some(status) = recovering::as_killer() {
+        std::process::exit(status);
+    }
     let mut arguments = Arguments::from_args();
     // A guest has two CPUs.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -39,10 +46,13 @@ fn main() {
         binding::trials(),
         refusals::trials(),
         safety::trials(),
+        in_use::trials(),
         measuring::trials(),
         holding::trials(),
         observing::trials(),
         looking::trials(),
+        recovering::trials(),
+        running::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

@@ -1,7 +1,7 @@
 //! `walk` and `faults`: what the IOMMU's tables hold is what was mapped, and what the IOMMU blocks is told.
 
 use super::lab::{Guest, Iommu, Kernel, Machine};
-use super::{expect_clean_kernel, in_guest, machine, run, run_json};
+use super::{expect_clean_kernel, expect_words, in_guest, machine, run, run_json};
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What the host or another process uses stays where it is; commands on one device wait for each other.
+//! What another process holds stays where it is; commands on one device wait for each other.
 
 use super::lab::{Guest, Iommu, Kernel};
 use super::{expect_clean_kernel, expect_words, in_guest, machine, run};
@@ -8,11 +8,6 @@ const EDU: &str = "0000:00:03.0";
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        in_guest(
-            "safety::a disk or an interface in use is not taken away",
-            machine(Kernel::Lab, Iommu::Intel, &[]),
-            in_use,
-        ),
         in_guest(
             "safety::commands on one device wait for each other",
             machine(Kernel::Lab, Iommu::Intel, &[]),
@@ -25,35 +20,6 @@ pub fn trials() -> Vec<Trial> {
             held,
         ),
     ]
-}
-
-fn in_use(guest: &mut Guest) -> Result<(), Failed> {
-    run(guest, "mkswap /dev/nvme0n1 && swapon /dev/nvme0n1", 0)?;
-    let refused = run(guest, "iommu-tool bind nvme0", 3)?;
-    expect_words("bind of a disk", &refused.stderr, &["nvme0n1", "swap"])?;
-    run(guest, "grep -q nvme0n1 /proc/swaps", 0)?;
-
-    run(
-        guest,
-        "ip addr add 192.0.2.1/24 dev eth0 && ip link set eth0 up",
-        0,
-    )?;
-    let refused = run(guest, "iommu-tool bind eth0", 3)?;
-    expect_words(
-        "bind of an interface",
-        &refused.stderr,
-        &["eth0", "address"],
-    )?;
-
-    run(guest, "swapoff /dev/nvme0n1 && ip link set eth0 down", 0)?;
-    run(guest, "iommu-tool bind nvme0 eth0", 0)?;
-    run(guest, "iommu-tool unbind nvme0 eth0", 0)?;
-    run(
-        guest,
-        "test -e /sys/class/net/eth0 && test -e /sys/class/nvme/nvme0",
-        0,
-    )?;
-    expect_clean_kernel(guest)
 }
 
 fn at_once(guest: &mut Guest) -> Result<(), Failed> {
@@ -108,17 +74,17 @@ fn held(guest: &mut Guest) -> Result<(), Failed> {
 
     // Nothing of this hangs while the kernel waits.
     run(guest, &format!("iommu-tool list {EDU}"), 0)?;
-    run(guest, &format!("iommu-tool unbind {EDU}"), 3)?;
+    run(guest, &format!("iommu-tool recover {EDU}"), 3)?;
     let unfinished = run(guest, &format!("iommu-tool bind {EDU}"), 3)?;
     expect_words(
         "bind",
         &unfinished.stderr,
-        &["interrupted", "iommu-tool unbind"],
+        &["interrupted", "iommu-tool recover"],
     )?;
 
     let let_go = "kill -KILL $(cat /run/holder); until ! grep -q iommu-tool /proc/[0-9]*/comm; do sleep 0.1; done";
     run(guest, let_go, 0)?;
-    run(guest, &format!("iommu-tool unbind {EDU}"), 0)?;
+    run(guest, &format!("iommu-tool recover {EDU}"), 0)?;
     run(
         guest,
         &format!("grep -q null /sys/bus/pci/devices/{EDU}/driver_override"),

@@ -249,7 +249,14 @@ impl Prepared {
             .tempdir()
             .context("cannot make a temporary folder")?;
         let initramfs = folder.path().join(INITRAMFS);
-        initramfs::write(&initramfs, &busybox, binary, &kernel)?;
+        let mut programs = vec![("busybox".to_owned(), busybox.as_path())];
+        programs.push(("iommu-tool".to_owned(), binary));
+        for path in &machine.add {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let name = name.with_context(|| format!("{} has no name", path.display()))?;
+            programs.push((name.to_owned(), path));
+        }
+        initramfs::write(&initramfs, &programs, &kernel)?;
         let iommu = match machine.iommu {
             Iommu::None => "no IOMMU".to_owned(),
             iommu => format!("IOMMU {iommu}"),

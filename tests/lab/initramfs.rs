@@ -10,8 +10,8 @@ const FOLDER: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
 
-/// Writes the initramfs: busybox, the program, init, the demo and the kernel's modules.
-pub fn write(to: &Path, busybox: &Path, binary: &Path, kernel: &KernelFiles) -> Result<()> {
+/// Writes the initramfs: the programs by their names, busybox and the program among them, init, the demo and the kernel's modules.
+pub fn write(to: &Path, programs: &[(String, &Path)], kernel: &KernelFiles) -> Result<()> {
     let file = File::create(to).with_context(|| format!("cannot create {}", to.display()))?;
     let mut archive = Archive {
         out: BufWriter::new(file),
@@ -43,8 +43,8 @@ pub fn write(to: &Path, busybox: &Path, binary: &Path, kernel: &KernelFiles) -> 
         b"root::0:0:root:/root:/bin/sh\nuser::1000:1000:user:/home/user:/bin/sh\n",
     )?;
     archive.file("etc/group", 0o644, b"root::0:\nuser::1000:\n")?;
-    for (name, path) in [("bin/busybox", busybox), ("bin/iommu-tool", binary)] {
-        archive.file(name, 0o755, &read(path)?)?;
+    for (name, path) in programs {
+        archive.file(&format!("bin/{name}"), 0o755, &read(path)?)?;
     }
     let folder = format!("lib/modules/{}", kernel.release);
     archive.folder(&folder)?;

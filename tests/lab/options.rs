@@ -77,6 +77,10 @@ pub struct Machine {
     #[arg(long)]
     pub icount: bool,
 
+    /// Put this program into the guest too, in /bin; it must be static (may be repeated)
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    pub add: Vec<PathBuf>,
+
     /// One more argument for QEMU, as it is (may be repeated)
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub qemu: Vec<String>,

@@ -12,7 +12,9 @@ mod tests;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-pub use temporary::{TemporaryFunctions, restore_functions, unfinished_functions};
+pub use temporary::{
+    TemporaryFunctions, plan_restore_functions, restore_functions, unfinished_functions,
+};
 pub use token::{new_token, node_to_open};
 
 use super::bind::may_write;
@@ -23,7 +25,7 @@ use super::{
     StepError,
 };
 use crate::host::{Host, KernelLog, KernelRecord, PciDevice, Sriov, is_vfio_driver};
-use crate::types::Bdf;
+use crate::types::{Bdf, UseReason};
 use steps::{Facts, autoprobe, steps};
 use usable::wait_until_usable;
 
@@ -53,6 +55,8 @@ pub struct FunctionsWanted {
     pub autoprobe: bool,
     /// What whoever opens one must show, if the physical function was told to ask for it.
     pub token: Option<String>,
+    /// The reasons for which those in use are taken all the same.
+    pub allow: Vec<UseReason>,
 }
 
 /// The virtual functions of a physical one, as they are.
@@ -151,15 +155,7 @@ fn begin(
     let functions = host.sriov(pf.bdf).into_iter().flat_map(|s| s.functions);
     devices.extend(functions.filter_map(|bdf| host.device(bdf).ok()));
     let locks = Locks::take(journal, &devices)?;
-    Ok((locks, hold_signals()?))
-}
-
-fn hold_signals() -> Result<HeldSignals, BindingError> {
-    HeldSignals::hold().map_err(|errno| BindingError::File {
-        action: "hold back",
-        path: "signals".into(),
-        errno,
-    })
+    Ok((locks, HeldSignals::hold()?))
 }
 
 /// Refuses what cannot be done, or would take a device away from someone.
@@ -188,11 +184,11 @@ fn check(
     if pf.driver.is_none() {
         return Err(BindingError::NoDriverForFunctions(bdf));
     }
-    refuse_in_use(host, &sriov)?;
+    refuse_in_use(host, &sriov, &wanted.allow)?;
     Ok(sriov)
 }
 
-fn refuse_in_use(host: &Host, sriov: &Sriov) -> Result<(), BindingError> {
+fn refuse_in_use(host: &Host, sriov: &Sriov, allow: &[UseReason]) -> Result<(), BindingError> {
     for bdf in &sriov.functions {
         let Ok(device) = host.device(*bdf) else {
             continue;
@@ -201,7 +197,8 @@ fn refuse_in_use(host: &Host, sriov: &Sriov) -> Result<(), BindingError> {
         if !holders.is_empty() {
             return Err(BindingError::Held { bdf: *bdf, holders });
         }
-        let uses = host.uses(&device);
+        let mut uses = host.uses(&device);
+        uses.retain(|one| !allow.contains(&one.reason));
         if !uses.is_empty() {
             return Err(BindingError::InUse { bdf: *bdf, uses });
         }
@@ -288,6 +285,7 @@ fn put_back(change: &Change<'_>, entry: &FunctionsEntry) -> Result<u16, BindingE
         count: entry.before,
         autoprobe: entry.autoprobe.unwrap_or(true),
         token: None,
+        allow: Vec::new(),
     };
     let facts = Facts::of(host, pf, &sriov_of(host, pf)?)?;
     perform(&uninterrupted, &steps(&facts, &wanted)?)?;

@@ -134,6 +134,7 @@ mod tests {
             count,
             autoprobe,
             token: None,
+            allow: Vec::new(),
         };
         let steps = steps(facts, &wanted).unwrap();
         let lines: Vec<String> = steps

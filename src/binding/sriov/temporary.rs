@@ -2,12 +2,14 @@
 
 use nix::sys::signal::Signal;
 
+use super::steps::{Facts, steps};
 use super::{
-    Change, FunctionsWanted, VirtualFunctions, begin, change, check, entry, found, hold_signals,
-    put_back, refuse_in_use, remembered, sriov_of, wait_until_usable,
+    Change, FunctionsWanted, VirtualFunctions, begin, change, check, entry, found, put_back,
+    refuse_in_use, remembered, sriov_of, wait_until_usable,
 };
 use crate::binding::lock::Locks;
-use crate::binding::{BindingError, FunctionsEntry, FunctionsPhase, Journal, Kernel};
+use crate::binding::signals::HeldSignals;
+use crate::binding::{BindingError, FunctionsEntry, FunctionsPhase, Journal, Kernel, Step};
 use crate::host::{Host, PciDevice};
 use crate::types::Bdf;
 
@@ -53,7 +55,7 @@ impl<'h> TemporaryFunctions<'h> {
     /// As for [`set_functions`](super::set_functions).
     pub fn make(&self, count: u16) -> Result<VirtualFunctions, BindingError> {
         let wanted = wanted(count);
-        let signals = hold_signals()?;
+        let signals = HeldSignals::hold()?;
         change(&self.change(&|| signals.arrived()), &wanted, &self.entry)?;
         let notes = wait_until_usable(self.host, &self.pf, &wanted)?;
         found(self.host, &self.pf, self.entry.before, notes)
@@ -64,7 +66,7 @@ impl<'h> TemporaryFunctions<'h> {
     /// # Errors
     /// It could not be done; the journal still says what is to be restored.
     pub fn end(&self) -> Result<u16, BindingError> {
-        let _signals = hold_signals()?;
+        let _signals = HeldSignals::hold()?;
         let restored = put_back(&self.change(&|| None), &self.entry)?;
         self.journal.set_functions(self.pf.bdf, None)?;
         Ok(restored)
@@ -86,6 +88,7 @@ fn wanted(count: u16) -> FunctionsWanted {
         count,
         autoprobe: false,
         token: None,
+        allow: Vec::new(),
     }
 }
 
@@ -122,7 +125,7 @@ pub fn restore_functions(host: &Host, pf: &PciDevice) -> Result<Option<u16>, Bin
     };
     let sriov = sriov_of(host, pf)?;
     if sriov.count() != entry.before {
-        refuse_in_use(host, &sriov)?;
+        refuse_in_use(host, &sriov, &[])?;
     }
     let core = Kernel(host);
     let change = Change {
@@ -135,4 +138,25 @@ pub fn restore_functions(host: &Host, pf: &PciDevice) -> Result<Option<u16>, Bin
     let restored = put_back(&change, &entry)?;
     journal.set_functions(pf.bdf, None)?;
     Ok(Some(restored))
+}
+
+/// The steps that [`restore_functions`] would take.
+///
+/// # Errors
+/// One is in use, or what is remembered cannot be read.
+pub fn plan_restore_functions(host: &Host, pf: &PciDevice) -> Result<Vec<Step>, BindingError> {
+    let Some(entry) = remembered(host, &Journal::of(host), pf)? else {
+        return Ok(Vec::new());
+    };
+    let sriov = sriov_of(host, pf)?;
+    if sriov.count() != entry.before {
+        refuse_in_use(host, &sriov, &[])?;
+    }
+    let wanted = FunctionsWanted {
+        count: entry.before,
+        autoprobe: entry.autoprobe.unwrap_or(true),
+        token: None,
+        allow: Vec::new(),
+    };
+    steps(&Facts::of(host, pf, &sriov)?, &wanted)
 }

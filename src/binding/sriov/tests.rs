@@ -128,6 +128,7 @@ fn wanted(count: u16, autoprobe: bool) -> FunctionsWanted {
         count,
         autoprobe,
         token: None,
+        allow: Vec::new(),
     }
 }
 

@@ -132,27 +132,24 @@ fn group(ground: &Ground<'_>, profile: &DeviceProfile) -> Diagnosis {
 }
 
 fn in_use(_ground: &Ground<'_>, profile: &DeviceProfile) -> Diagnosis {
-    let mut found = profile.uses.clone();
-    if let Some(sriov) = profile
-        .sriov
-        .as_ref()
-        .filter(|sriov| !sriov.functions.is_empty())
-    {
-        found.push(format!(
-            "{} active, which go away with it",
-            count(sriov.functions.len(), "virtual function")
-        ));
+    let mut found: Vec<String> = Vec::new();
+    let mut remedies: Vec<String> = Vec::new();
+    for one in &profile.uses {
+        found.push(format!("{} ({})", one.evidence, one.reason));
+        remedies.push(one.remedy.clone());
     }
-    found.extend(
-        profile
-            .holders
-            .iter()
-            .map(|holder| format!("held by {holder}")),
-    );
+    for holder in &profile.holders {
+        found.push(format!("held by {holder}"));
+        remedies.push(format!("end process {}", holder.pid));
+    }
+    remedies.dedup();
     if found.is_empty() {
         Diagnosis::pass("nothing was found that uses it")
     } else {
-        Diagnosis::warn(found.join("; "), "stop what uses it before it is bound")
+        Diagnosis::warn(
+            found.join("; "),
+            format!("before it is bound: {}", remedies.join("; ")),
+        )
     }
 }
 

@@ -81,7 +81,7 @@ impl Host {
         let mut writer = Writer {
             host: self,
             folder,
-            privacy: Privacy::new(seen.keys()),
+            privacy: Privacy::new(&seen),
             summary: CaptureSummary::default(),
         };
         for (path, seen) in &seen {
@@ -103,7 +103,9 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn write(&mut self, path: &Path, seen: &Seen) -> io::Result<()> {
         if !self.privacy.may_show(path, seen) {
-            if matches!(seen, Seen::File(_) | Seen::Lines(_)) {
+            let is_content = matches!(seen, Seen::File(_) | Seen::Lines(_));
+            // Processes that hold no device are not worth a mention.
+            if is_content && privacy::process_of(path).is_none() {
                 self.summary.left_out.push(path.to_owned());
             }
             return Ok(());
@@ -115,9 +117,9 @@ impl Writer<'_> {
                 self.file(path, &content)
             }
             Seen::Lines(lines) => {
-                let mut content: String = lines.iter().map(|line| format!("{line}\n")).collect();
-                content = self.privacy.rename(&content);
-                self.file(path, content.as_bytes())
+                let content: String = lines.iter().map(|line| format!("{line}\n")).collect();
+                let content = self.privacy.content(path, content.as_bytes());
+                self.file(path, &content)
             }
             Seen::Folder(names) => {
                 self.place(path, true)?;
@@ -320,10 +322,15 @@ mod tests {
                 ("sys/class/net/enx001122334455/flags", b"0x1003\n"),
                 ("sys/class/nvme/nvme0/serial", b"S1\n"),
                 ("proc/7/comm", b"qemu\n"),
+                ("proc/8/comm", b"sshd\n"),
+                (
+                    "proc/self/mountinfo",
+                    b"36 1 259:1 /alice /home/alice/secret rw,x - ext4 /dev/nvme0n1p1 rw,quota\n37 1 0:3 / /proc rw - proc proc rw\n",
+                ),
             ],
             &[
                 ("proc/7/fd/3", "/dev/vfio/1"),
-                ("proc/8/fd/3", "/home/someone"),
+                ("proc/8/fd/3", "socket:[4711]"),
             ],
         );
         let (recorded, recording) = host.recorded();
@@ -341,7 +348,12 @@ mod tests {
             recorded.attribute(file);
         }
         assert_eq!(recorded.holders(&["/dev/vfio/1".into()]).len(), 1);
-        recorded.link("/proc/8/fd/3");
+        assert_eq!(recorded.holders(&["socket:[4711]".into()]).len(), 1);
+        recorded
+            .pick_lines("/proc/self/mountinfo", 1000, |line| {
+                line.contains("/dev/").then_some(())
+            })
+            .unwrap();
         let copy = tempfile::tempdir().unwrap();
 
         let summary = host.write_capture(&recording, copy.path()).unwrap();
@@ -370,6 +382,10 @@ mod tests {
         );
         assert_eq!(captured.holders(&["/dev/vfio/1".into()]).len(), 1);
         assert_eq!(captured.names("/proc/8"), Vec::<String>::new());
+        assert_eq!(
+            captured.text("/proc/self/mountinfo", 1000),
+            "0 0 259:1 / /home/... rw - ext4 /dev/nvme0n1p1 rw\n"
+        );
         let left_out: Vec<_> = summary
             .left_out
             .iter()

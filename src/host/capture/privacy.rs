@@ -1,21 +1,25 @@
 //! What of a host is private, and what stands in its place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::host::{ConfigSpace, Seen};
 
 /// Files outside of sysfs whose content says nothing about people, keys or the network. Others are left out.
-const HARMLESS: [&str; 14] = [
+const HARMLESS: [&str; 18] = [
     "/proc/cmdline",
     "/proc/cpuinfo",
     "/proc/interrupts",
     "/proc/meminfo",
     "/proc/net/if_inet6",
+    "/proc/net/ipv6_route",
+    "/proc/net/packet",
     "/proc/net/route",
     "/proc/self/cgroup",
     "/proc/self/limits",
+    "/proc/self/mountinfo",
     "/proc/self/status",
+    "/proc/swaps",
     "/proc/sys/kernel/osrelease",
     "/proc/zoneinfo",
     "/etc/os-release",
@@ -51,24 +55,40 @@ const PARAMETERS: [&str; 18] = [
     "module_blacklist=",
 ];
 
+/// Nodes of devices, by how they begin: who has them open is shown.
+const DEVICE_NODES: [&str; 6] = [
+    "/dev/vfio/",
+    "/dev/dri/",
+    "/dev/nvme",
+    "/dev/ng",
+    "/dev/sd",
+    "/dev/vd",
+];
+
 /// The prefixes of network interfaces that are named by their MAC address (systemd.net-naming-scheme(7)).
 const NAMED_BY_ADDRESS: [&str; 3] = ["enx", "wlx", "wwx"];
 
 /// A network for documentation, 192.0.2.0 (RFC 5737), as /proc/net/route writes it.
 const SOME_NETWORK: &str = "000200C0";
+/// An address of it, 192.0.2.1.
+const SOME_ROUTER: &str = "010200C0";
+/// A link-local address, fe80::1.
+const SOME_ROUTER_V6: &str = "fe800000000000000000000000000001";
 /// An address for documentation, 2001:db8::1 (RFC 3849), as /proc/net/if_inet6 writes it.
 const SOME_ADDRESS: &str = "20010db8000000000000000000000001";
 
-/// What stands for names that tell a MAC address.
+/// What stands for names that tell a MAC address, and which processes may be shown.
 pub(super) struct Privacy {
     renamed: BTreeMap<String, String>,
+    /// Those that hold a device.
+    holders: BTreeSet<u32>,
 }
 
 impl Privacy {
-    /// Looks for names that need another one in all paths that were read.
-    pub(super) fn new<'p>(paths: impl Iterator<Item = &'p PathBuf>) -> Self {
+    /// Looks for names that need another one, and for who holds devices, in all that was read.
+    pub(super) fn new(all: &BTreeMap<PathBuf, Seen>) -> Self {
         let mut renamed = BTreeMap::new();
-        for path in paths {
+        for path in all.keys() {
             for name in path.iter().filter_map(|part| part.to_str()) {
                 if let Some(prefix) = prefix_before_address(name) {
                     let number = renamed.len() + 1;
@@ -78,19 +98,25 @@ impl Privacy {
                 }
             }
         }
-        Self { renamed }
+        let holds = |(path, seen): (&PathBuf, &Seen)| match seen {
+            Seen::Link(target) if is_device_node(target) => process_of(path),
+            _ => None,
+        };
+        Self {
+            renamed,
+            holders: all.iter().filter_map(holds).collect(),
+        }
     }
 
     /// Whether what was seen may be written at all.
     pub(super) fn may_show(&self, path: &Path, seen: &Seen) -> bool {
-        let process = path
-            .strip_prefix("/proc")
-            .ok()
-            .and_then(|rest| rest.iter().next()?.to_str()?.parse::<u32>().ok());
+        let process = process_of(path);
         match seen {
             // Of processes only those that hold a device: their link to its node, and what they are called.
-            Seen::Link(target) if process.is_some() => target.starts_with("/dev/vfio"),
-            Seen::File(_) if process.is_some() => path.ends_with("comm"),
+            Seen::Link(target) if process.is_some() => is_device_node(target),
+            Seen::File(_) if process.is_some() => {
+                path.ends_with("comm") && process.is_some_and(|pid| self.holders.contains(&pid))
+            }
             Seen::Folder(_) => process.is_none() && path != Path::new("/proc"),
             Seen::Link(_) | Seen::Present => true,
             Seen::File(_) | Seen::Lines(_) if path.starts_with("/sys") => {
@@ -113,6 +139,8 @@ impl Privacy {
             Some("/proc/cmdline") => parameters(&text()).into_bytes(),
             Some("/proc/net/route") => routes(&text()).into_bytes(),
             Some("/proc/net/if_inet6") => addresses(&text()).into_bytes(),
+            Some("/proc/net/ipv6_route") => default_routes_v6(&text()).into_bytes(),
+            Some("/proc/self/mountinfo") => mounts(&text()).into_bytes(),
             _ if path.starts_with("/sys/bus/pci") && path.ends_with("config") => {
                 let mut bytes = content.to_vec();
                 if let Some(serial) = ConfigSpace::new(content.to_vec()).serial_number() {
@@ -169,23 +197,65 @@ fn parameters(text: &str) -> String {
     kept.join(" ") + "\n"
 }
 
-/// Interfaces, and whether a route is the default one; no addresses.
+/// Interfaces, and whether a route is the default one or leads by a router; no addresses. The columns are those of the kernel.
 fn routes(text: &str) -> String {
     let line = |line: &str| {
-        let mut words = line.split_whitespace();
-        let (interface, destination) = (words.next()?, words.next()?);
-        let destination = match destination {
-            "Destination" | "00000000" => destination,
-            _ => SOME_NETWORK,
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (interface, destination, gateway) = (words.first()?, *words.get(1)?, words.get(2)?);
+        let (destination, mask) = match destination {
+            "Destination" => return Some(format!("{}\n", words.join("\t"))),
+            "00000000" => ("00000000", "00000000"),
+            _ => (SOME_NETWORK, "00FFFFFF"),
         };
-        let gateway = if destination == "Destination" {
-            "Gateway"
-        } else {
-            "00000000"
+        let gateway = match *gateway {
+            "00000000" => "00000000",
+            _ => SOME_ROUTER,
         };
-        Some(format!("{interface}\t{destination}\t{gateway}\n"))
+        let flags = words.get(3).unwrap_or(&"0001");
+        Some(format!(
+            "{interface}\t{destination}\t{gateway}\t{flags}\t0\t0\t0\t{mask}\t0\t0\t0\n"
+        ))
     };
     text.lines().filter_map(line).collect()
+}
+
+/// The default routes, without the router's address.
+fn default_routes_v6(text: &str) -> String {
+    let line = |line: &str| {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        let is_default = words.get(1) == Some(&"00");
+        *words.get_mut(4)? = SOME_ROUTER_V6;
+        is_default.then(|| words.join(" ") + "\n")
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// What is mounted, and the first folder on the way to where: that may tell the name of a person or of a customer.
+fn mounts(text: &str) -> String {
+    let line = |line: &str| {
+        let (before, after) = line.split_once(" - ")?;
+        let number = before.split(' ').nth(2)?;
+        let mut parts = before.split(' ').nth(4)?.split('/').skip(1);
+        let first = parts.next().unwrap_or_default();
+        let rest = if parts.next().is_some() { "/..." } else { "" };
+        let mut source = after.split(' ');
+        let (kind, source) = (source.next()?, source.next()?);
+        Some(format!(
+            "0 0 {number} / /{first}{rest} rw - {kind} {source} rw\n"
+        ))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+fn is_device_node(target: &Path) -> bool {
+    let target = target.to_string_lossy();
+    DEVICE_NODES.iter().any(|start| target.starts_with(start))
+}
+
+/// The process that a path in /proc is about.
+pub(super) fn process_of(path: &Path) -> Option<u32> {
+    let rest = path.strip_prefix("/proc").ok()?;
+    rest.iter().next()?.to_str()?.parse().ok()
 }
 
 /// Interfaces and the scope of their addresses, not the addresses themselves.

@@ -9,7 +9,7 @@ use super::group::{Device, Group};
 use super::{Report, Style};
 use crate::host::{
     Acs, Bar, DeviceProfile, Effect, IommuUnit, IsolationStep, KernelNames, Link, LinkRate,
-    PciNames, Reach, ResetMethod, Sriov,
+    PciNames, Reach, ResetMethod, Sriov, Use,
 };
 use crate::types::{Bdf, Iova, IovaRange};
 
@@ -37,7 +37,8 @@ pub struct ShowReport {
     pri: Option<Pri>,
     pasid: Option<Pasid>,
     driver: Drivers,
-    in_use: Vec<String>,
+    /// What the host itself uses it for; each name is a reason that `bind --allow` takes.
+    in_use: Vec<Use>,
     vfio: Vfio,
 }
 

@@ -97,7 +97,13 @@ fn device(report: &ShowReport) -> Section {
             known(&report.driver.vfio_modules)
                 .map(|modules| format!("{modules} (does more than vfio-pci for this device)")),
         )
-        .list("In use", report.in_use.iter().cloned())
+        .list(
+            "In use",
+            report
+                .in_use
+                .iter()
+                .map(|one| format!("{} ({})", one.evidence, one.reason)),
+        )
         .maybe("Place", report.place.clone())
         .maybe("Kind", report.port.map(str::to_owned))
         .maybe("NUMA", numa)

@@ -4,6 +4,16 @@ backend=$1
 set -- $(iommu-tool list --json | tr -d ' ",' | awk -F: '/^bdf:/ { bdf = substr($0, 5) } /^device_id:11e8/ { print bdf }')
 first=$1 second=$2
 [ "$(readlink /sys/bus/pci/devices/$first/iommu_group)" = "$(readlink /sys/bus/pci/devices/$second/iommu_group)" ]
+
+# The group's node was there before its second device was given to a user: it is root's again afterwards.
+owner() { stat -c '%u:%g %a' /dev/vfio/$(readlink /sys/bus/pci/devices/$first/iommu_group | sed 's/.*\///'); }
+iommu-tool bind $first
+[ "$(owner)" = '0:0 600' ]
+iommu-tool bind --owner user:user $second
+[ "$(owner)" = '1000:1000 660' ]
+iommu-tool unbind $second
+[ "$(owner)" = '0:0 600' ]
+
 iommu-tool bind $first $second
 iommu-tool map $first --backend $backend --size 4K --iova 0x100000
 iommu-tool fill $second --iova 0x100000 --data 5a

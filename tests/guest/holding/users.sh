@@ -3,16 +3,12 @@ set -eu
 backend=$1
 set -- $(iommu-tool list --json 1234:11e8 2>&1 | sed -n 's/.*means several.*: \(.*\), \(.*\)",*/\1 \2/p')
 roots=$1 users=$2
-iommu-tool bind $roots $users >/dev/null
+iommu-tool bind $roots >/dev/null
+iommu-tool bind --owner user $users
 group() { readlink /sys/bus/pci/devices/$1/iommu_group | sed 's/.*\///'; }
 
-# What `bind` would leave to an owner: the nodes of the user's device.
-chmod 666 /dev/vfio/vfio
-[ -e /dev/iommu ] && chmod 666 /dev/iommu
-chown user "/dev/vfio/$(group $users)" /sys/bus/pci/devices/$users
-for node in /sys/bus/pci/devices/$users/vfio-dev/*; do
-    [ -e "/dev/vfio/devices/${node##*/}" ] && chown user "/dev/vfio/devices/${node##*/}"
-done
+# A rule of udev would do this, as bind says.
+chmod 666 /dev/iommu
 mkdir -p /run/user/1000 && chown user /run/user/1000 && chmod 700 /run/user/1000
 as_user() { su user -c "export PATH=$PATH XDG_RUNTIME_DIR=/run/user/1000; $1"; }
 refused() { # STATUS WORDS COMMAND
@@ -44,6 +40,12 @@ as_user "iommu-tool dump $users --iova 0x100000 --size 4"
 as_user "iommu-tool dma $users write --iova 0x100010 --data c0ffee"
 as_user "iommu-tool dma $users read --iova 0x10000f --size 4"
 as_user "iommu-tool maps"
+# His own holder ends when he says so, also by force; its mappings are gone then.
+as_user "kill $(as_user 'iommu-tool maps --json' | sed -n 's/.*"pid": \([0-9]*\),/\1/p')"
+until [ "$(as_user 'iommu-tool maps')" = 'nothing is mapped' ]; do usleep 10000; done
+as_user "iommu-tool map $users --backend $backend --size 8K"
+as_user "iommu-tool unmap $users --all"
+as_user "iommu-tool map $users --backend $backend --size 8K --iova 0x100000"
 as_user "iommu-tool maps --json" | grep -q '"uid": 1000'
 
 echo "Root sees and ends both:"

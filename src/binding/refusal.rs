@@ -1,0 +1,99 @@
+//! Why a change was refused, each reason by a stable name.
+
+use serde::Serialize;
+use std::fmt::Write;
+
+use super::BindingError;
+use crate::host::Use;
+use crate::types::{Bdf, UseReason};
+
+/// One reason why a change was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// The device, where it is about one.
+    pub device: Option<Bdf>,
+    /// The reason's stable name.
+    pub name: &'static str,
+    /// What was found.
+    pub evidence: String,
+    /// What ends it, where that is known.
+    pub remedy: Option<String>,
+    /// Whether `bind --allow NAME` overrides it.
+    pub may_be_allowed: bool,
+}
+
+impl BindingError {
+    /// The reasons, if this is a refusal; else none.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<Refusal> {
+        let plain = |device: Option<Bdf>, name| {
+            vec![Refusal {
+                device,
+                name,
+                evidence: self.to_string(),
+                remedy: None,
+                may_be_allowed: false,
+            }]
+        };
+        match self {
+            Self::InUse { bdf, uses } => {
+                uses.iter().map(|one| Refusal::of_use(*bdf, one)).collect()
+            }
+            Self::Held { bdf, holders } | Self::Waiting { bdf, holders } => holders
+                .iter()
+                .map(|holder| Refusal {
+                    device: Some(*bdf),
+                    name: UseReason::Held.name(),
+                    evidence: format!("{bdf} is held by {holder}"),
+                    remedy: Some(format!("end process {}", holder.pid)),
+                    may_be_allowed: false,
+                })
+                .collect(),
+            Self::Bridge(bdf) => plain(Some(*bdf), "pci-bridge"),
+            Self::Running { bdf, .. } => plain(Some(*bdf), "running"),
+            Self::BoundBefore { bdf, .. } => plain(Some(*bdf), "bound-before"),
+            Self::Unfinished(bdf) | Self::UnfinishedFunctions(bdf) => {
+                plain(Some(*bdf), "unfinished")
+            }
+            Self::Locked { .. } => plain(None, "locked"),
+            Self::NotDone { cause, .. } => cause.refusals(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Refusal {
+    fn of_use(bdf: Bdf, one: &Use) -> Self {
+        Self {
+            device: Some(bdf),
+            name: one.reason.name(),
+            evidence: one.evidence.clone(),
+            remedy: Some(one.remedy.clone()),
+            may_be_allowed: one.reason.may_be_allowed(),
+        }
+    }
+}
+
+/// What uses a device, a line each, and how to bind it all the same.
+pub(super) fn in_use(uses: &[Use]) -> String {
+    let mut text = String::new();
+    for one in uses {
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "\n  {}: {}; to end it: {}",
+            one.reason, one.evidence, one.remedy
+        );
+    }
+    let mut reasons: Vec<UseReason> = uses.iter().map(|one| one.reason).collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    let names: Vec<&str> = reasons.iter().map(|reason| reason.name()).collect();
+    text += &match reasons.iter().find(|reason| !reason.may_be_allowed()) {
+        None => format!("\nto take it all the same, add --allow {}", names.join(",")),
+        Some(held) => {
+            format!("\nno --allow lifts '{held}': the kernel would wait until the process lets go")
+        }
+    };
+    text
+}
