@@ -310,7 +310,7 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l color -d 
 always\t'Always'
 never\t'Never'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l destructive -d 'Let the device\'s stored data be changed for the test, and put back at its end. Needs a drive that nobody uses'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l destructive -d 'Let the engine write up to 128 KiB of a drive\'s blocks, and put back what they held at the end, also after Ctrl-C. A run that is killed cannot; the blocks are named when it begins'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l in-holder -d 'Test a device that is held (iommu-tool map, iommu-tool hold) in the process that holds it'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l list -d 'List the checks and what each proves, and test nothing'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l json -d 'Print one JSON document on standard output instead of text'

@@ -242,7 +242,8 @@ pub struct TestArgs {
     #[arg(long, value_name = "TIME")]
     pub duration: Option<SoakTime>,
 
-    /// Let the device's stored data be changed for the test, and put back at its end. Needs a drive that nobody uses
+    /// Let the engine write up to 128 KiB of a drive's blocks, and put back what they held at the end, also after Ctrl-C. A run that is
+    /// killed cannot; the blocks are named when it begins
     #[arg(long, conflicts_with = "in_holder")]
     pub destructive: bool,
 

@@ -16,9 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["types"]),
     (
         "report",
-        &[
-            "checks", "bench", "session", "engine", "binding", "host", "types",
-        ],
+        &["checks", "bench", "session", "binding", "host", "types"],
     ),
     ("checks", &["engine", "device", "iommu", "host", "types"]),
     ("bench", &["engine", "device", "iommu", "host", "types"]),

@@ -22,7 +22,9 @@ use crate::device::VfioDevice;
 use crate::engine::{Arena, EngineDriver, EngineLimits, EngineParts, Seat};
 use crate::host::{Host, PciDevice};
 use crate::iommu::AddressSpace;
-use crate::report::{CheckList, DeviceReport, Progress, Rate, Subject, TestReport, outcome_text};
+use crate::report::{
+    CheckList, DeviceReport, ListedEngine, Progress, Rate, Subject, TestReport, outcome_text,
+};
 use crate::types::{Backend, Bdf, ExitClass, Iova, Level, TestScope};
 use crate::{engine, iommu};
 
@@ -32,7 +34,8 @@ use crate::{engine, iommu};
 /// A device is not there, not on a VFIO driver, or cannot be opened.
 pub fn run(args: &TestArgs, context: &Context) -> anyhow::Result<ExitClass> {
     if args.list {
-        context.output.emit(&CheckList::all())?;
+        let engines = engine::ENGINES.iter().map(|driver| listed(*driver));
+        context.output.emit(&CheckList::new(engines.collect()))?;
         return Ok(ExitClass::Done);
     }
     let scope = scope(args)?;
@@ -58,6 +61,15 @@ pub fn run(args: &TestArgs, context: &Context) -> anyhow::Result<ExitClass> {
         context.output.emit(&TestReport { devices })?;
     }
     Ok(class)
+}
+
+fn listed(driver: &dyn EngineDriver) -> ListedEngine {
+    ListedEngine {
+        name: driver.name(),
+        about: driver.about(),
+        limits: driver.limits(),
+        ran_on_hardware: driver.ran_on_hardware(),
+    }
 }
 
 /// What the arguments ask for; refused where no check is so called.
@@ -151,13 +163,18 @@ fn test(
     };
     let tested = opened.check(host, &plan, tell)?;
     printed?;
-    let report = device_report(subject, limits(host, pci.bdf), tested);
+    let report = device_report(subject, scope.clone(), limits(host, pci.bdf), tested);
     screen.print(|out, style| report.conclusion_text(out, style))?;
     Ok(report)
 }
 
 /// What is reported of a device.
-fn device_report(subject: Subject, limits: Vec<String>, tested: Tested) -> DeviceReport {
+fn device_report(
+    subject: Subject,
+    scope: TestScope,
+    limits: Vec<String>,
+    tested: Tested,
+) -> DeviceReport {
     let Tested {
         outcomes,
         end,
@@ -165,6 +182,7 @@ fn device_report(subject: Subject, limits: Vec<String>, tested: Tested) -> Devic
     } = tested;
     DeviceReport {
         subject,
+        scope,
         conclusion: Conclusion::of(&outcomes, end),
         limits,
         engine_limits,

@@ -11,32 +11,9 @@ mod nvme;
 pub use arena::{Arena, DmaPage, Pages, PhysicalAddress};
 pub use error::EngineError;
 
-use serde::Serialize;
-
 use crate::device::VfioDevice;
+pub use crate::types::{EngineLimits, Reading};
 use crate::types::{Iova, IovaRange, PciId};
-
-/// What an engine can transfer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct EngineLimits {
-    /// Every address below 2^this is reached for certain.
-    pub address_bits: u32,
-    /// Addresses up to 2^this can be written to the device's registers. Some devices drop the upper bits without a word
-    /// (then it is more than `address_bits`): whoever uses more must first prove that they arrive.
-    pub register_bits: u32,
-    /// The most bytes in one transfer.
-    pub max_size: usize,
-    /// Sizes are multiples of this; it is the least size.
-    pub size_unit: usize,
-    /// Addresses are multiples of this.
-    pub alignment: usize,
-    /// What becomes of bytes that the device reads.
-    pub reading: Reading,
-    /// Whether it echoes numbers, see [`DmaEngine::echo`].
-    pub echoes: bool,
-    /// Whether it has a clock, see [`DmaEngine::set_clock`].
-    pub has_clock: bool,
-}
 
 impl EngineLimits {
     /// Refuses a transfer that is outside these limits.
@@ -67,18 +44,6 @@ impl EngineLimits {
             Err(_) => Err(EngineError::Range { iova, size }),
         }
     }
-}
-
-/// What becomes of bytes that a device reads from memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reading {
-    /// It keeps them, whatever they are, and a store writes them elsewhere: memory to memory.
-    Kept,
-    /// It has bytes of its own, which a store writes, and compares what it reads with them.
-    Compared,
-    /// It reads none: it has bytes of its own and only writes them.
-    Never,
 }
 
 /// What a device did with bytes that it read.

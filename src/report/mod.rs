@@ -29,7 +29,7 @@ pub use bench::BenchReport;
 pub use binding::{BindingReport, PlanReport};
 pub use capture::CaptureReport;
 pub use checks::{
-    CheckList, DeviceReport, HeldTestReport, Rate, Subject, TestReport, outcome_text,
+    CheckList, DeviceReport, HeldTestReport, ListedEngine, Rate, Subject, TestReport, outcome_text,
 };
 pub use dma::{DmaReport, DmaVerdict};
 pub use doctor::DoctorReport;

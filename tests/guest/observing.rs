@@ -1,7 +1,7 @@
 //! `walk` and `faults`: what the IOMMU's tables hold is what was mapped, and what the IOMMU blocks is told.
 
 use super::lab::{Guest, Iommu, Kernel, Machine};
-use super::{expect_clean_kernel, in_guest, machine, run, run_json};
+use super::{expect_clean_kernel, expect_words, in_guest, machine, run, run_json};
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 
@@ -134,6 +134,13 @@ fn walks_tables(guest: &mut Guest, mode: &str) -> Result<(), Failed> {
     for backend in ["type1", "iommufd"] {
         follows_files(guest, backend)?;
     }
+    let test = format!("iommu-tool test --only loopback.huge-pages {EDU}");
+    let huge = run(guest, &test, 0)?.stdout;
+    expect_words(
+        "loops through huge pages",
+        &huge,
+        &["2 MiB", "and one of 1 GiB"],
+    )?;
     // After the mapping's end nothing is there.
     let gone = run_json(guest, &format!("iommu-tool walk --json {EDU} {IOVA:#x}"), 1)?;
     expect(gone["page"].is_null(), "nothing is mapped", &gone)?;

@@ -91,7 +91,7 @@ fn check(site: TestSite) -> anyhow::Result<Tested> {
         progress: &|_| (),
     };
     let tested = opened.check(&host, &plan, |_| {})?;
-    let report = device_report(subject, limits(&host, device), tested);
+    let report = device_report(subject, scope.clone(), limits(&host, device), tested);
     let class = class_of_all([report.conclusion.class()].into_iter());
     let json = serde_json::to_value(&report)?;
     let mut text = Vec::new();

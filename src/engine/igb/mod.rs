@@ -73,7 +73,7 @@ impl EngineDriver for IgbvfDriver {
     }
 
     fn limits(&self) -> &'static str {
-        "1 to 1500 B at any 64-bit address but 0; memory to memory, by frames; with one function, it sends to itself"
+        "1 to 1450 B at any 64-bit address but 0; memory to memory, by frames; with one function, it sends to itself"
     }
 
     fn drives(&self, id: &PciId) -> bool {

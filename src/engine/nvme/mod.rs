@@ -263,7 +263,7 @@ impl<R: Registers, M> Nvme<R, M> {
     /// Writes what the blocks hold to the same blocks: where that fails, they could not be put back later, so they are left alone.
     fn try_to_put_back(&mut self) -> Result<(), EngineError> {
         if let Source::Media(media) = &self.source {
-            log::info!(
+            log::warn!(
                 "{NAME}: {} are written, and put back at the end",
                 media.first(self.own.len())
             );
