@@ -154,6 +154,9 @@ fn server_remembers_what_a_device_was_bound_to() {
         "unbind",
         &[
             "unbind --dry-run nvme1",
+            "recover --dry-run",
+            "--json recover --dry-run 5e:10.4",
+            "recover",
             "unbind --dry-run 5e:10.4",
             "unbind --dry-run 5e:10.0",
             "unbind --dry-run eno1",
