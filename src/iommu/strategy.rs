@@ -11,7 +11,7 @@ use std::thread;
 use super::dma::PIECE;
 use super::dma::mapping::Pieces;
 use super::{AddressSpace, DmaBuffer, DmaMapping, IommuError, PageKind};
-use crate::types::{Iova, Protection, Size};
+use crate::types::{Backend, Iova, Protection, Size};
 
 /// The huge page that mappings are aligned for, where nothing says otherwise.
 const HUGE: Size = match Size::new(2 << 20) {
@@ -30,26 +30,36 @@ impl Memory {
     /// New memory of `size` bytes, to be mapped at `iova`; of these pages, else of those that make the map fastest. Its pages are put behind it
     /// when it is mapped, or written.
     ///
-    ///
-    /// 1. reserved pages of 2 MiB, if enough are free and the size is a multiple of them. Larger ones only on demand: a page is
-    ///    filled with zeros by one processor, so that a few large ones take longer;
-    /// 2. transparent huge pages, if one fits;
-    /// 3. base pages.
-    pub fn new(size: Size, pages: Option<PageKind>, iova: Iova) -> Result<Self, IommuError> {
+    /// 1. With iommufd, which maps them through their memfd: reserved pages of 2 MiB, if enough are free and the size is a multiple of them.
+    ///    Larger ones only on demand: a page is filled with zeros by one processor, so that a few large ones take longer;
+    /// 2. transparent huge pages, if one fits. type1 maps them in pieces while others are filled with zeros (in a guest, for 1 GiB,
+    ///    faster than reserved pages: `tests/benchmark/run`);
+    /// 3. with type1, reserved pages where there are no transparent ones;
+    /// 4. base pages.
+    pub fn new(
+        space: &dyn AddressSpace,
+        size: Size,
+        pages: Option<PageKind>,
+        iova: Iova,
+    ) -> Result<Self, IommuError> {
         if let Some(pages) = pages {
             return Self::of(size, pages, iova);
         }
-        let fits = size >= HUGE;
+        let reserved = PageKind::Huge(HUGE);
         let whole = size.bytes() % HUGE.bytes() == 0 && iova.is_aligned(HUGE.bytes());
-        if whole && PageKind::Huge(HUGE).has(size.bytes()) {
-            match Self::of(size, PageKind::Huge(HUGE), iova) {
-                Ok(memory) => return Ok(memory),
-                // Someone else took them since.
-                Err(error) => log::debug!("{error}"),
+        let order = match space.backend() {
+            Backend::Iommufd => [reserved, PageKind::Transparent],
+            Backend::Type1 => [PageKind::Transparent, reserved],
+        };
+        for pages in order {
+            let suits = size >= HUGE && (whole || pages != reserved);
+            if suits && pages.has(size.bytes()) {
+                match Self::of(size, pages, iova) {
+                    Ok(memory) => return Ok(memory),
+                    // Someone else took them since.
+                    Err(error) => log::debug!("{error}"),
+                }
             }
-        }
-        if fits && PageKind::Transparent.has(size.bytes()) {
-            return Self::of(size, PageKind::Transparent, iova);
         }
         Self::of(size, PageKind::Base, iova)
     }

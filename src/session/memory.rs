@@ -123,7 +123,7 @@ pub(super) fn map(
             if let Some((source, file)) = &source {
                 check_file(source, file, size)?;
             }
-            let memory = Memory::new(size, pages, iova)?;
+            let memory = Memory::new(&**space, size, pages, iova)?;
             if let Some((source, file)) = source {
                 copy(source, &file, &memory)?;
             }

@@ -81,7 +81,7 @@ fn cold(client: &mut Client, space: &Arc<dyn AddressSpace>) -> Result<()> {
             "here, the same strategy",
             Box::new(|| {
                 let begin = Instant::now();
-                let mapping = Memory::new(size, None, PLACE)?.map(space, PLACE, RW)?;
+                let mapping = Memory::new(&**space, size, None, PLACE)?.map(space, PLACE, RW)?;
                 let time = begin.elapsed();
                 mapping.unmap()?;
                 Ok(time)
@@ -146,7 +146,7 @@ fn one_page(client: &mut Client, space: &Arc<dyn AddressSpace>) -> Result<()> {
             "4 KiB mapped and unmapped here",
             Box::new(|| {
                 let begin = Instant::now();
-                Memory::new(size, None, PLACE)?
+                Memory::new(&**space, size, None, PLACE)?
                     .map(space, PLACE, RW)?
                     .unmap()?;
                 Ok(begin.elapsed())

@@ -34,9 +34,9 @@ fn main() {
         std::process::exit(status);
     }
     let mut arguments = Arguments::from_args();
-    // A guest has two CPUs.
+    // A guest has two CPUs, and waits for its devices half of the time.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    arguments.test_threads.get_or_insert((cores / 2).max(1));
+    arguments.test_threads.get_or_insert(cores);
     if let Err(error) = lab::stop_on_signals() {
         eprintln!("cannot watch for signals: {error:#}");
         std::process::exit(125);
