@@ -283,7 +283,7 @@ pub(super) fn remembered(
     device: &PciDevice,
 ) -> Result<Option<Entry>, BindingError> {
     let entry = journal.entry(device.bdf)?;
-    let same = entry.filter(|entry| entry.identity == Identity::of(host, device));
+    let same = entry.filter(|entry| entry.identity.is_same(&Identity::of(host, device)));
     Ok(same)
 }
 

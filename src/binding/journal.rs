@@ -75,6 +75,9 @@ pub struct Identity {
     subsystem_vendor: Option<u16>,
     subsystem_device: Option<u16>,
     place: Option<String>,
+    /// Its serial number, where it has one and this user may read it.
+    #[serde(default)]
+    serial: Option<u64>,
 }
 
 /// What is remembered of a physical function whose virtual ones were made, or are being made.
@@ -153,7 +156,19 @@ impl Identity {
             subsystem_vendor: device.subsystem.map(|id| id.vendor),
             subsystem_device: device.subsystem.map(|id| id.device),
             place: host.place(device.bdf),
+            serial: host.config_space(device.bdf).device_serial(),
         }
+    }
+
+    /// Whether both are the same device: all that is known of both is the same.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let one_serial = self.serial.or(other.serial) == other.serial.or(self.serial);
+        let without_serial = |identity: &Self| Self {
+            serial: None,
+            ..identity.clone()
+        };
+        one_serial && without_serial(self) == without_serial(other)
     }
 }
 
@@ -453,6 +468,7 @@ mod tests {
                     subsystem_vendor: None,
                     subsystem_device: None,
                     place: None,
+                    serial: None,
                 },
                 kernel_names: vec!["nvme0".into()],
                 before,
@@ -481,6 +497,23 @@ mod tests {
         journal.set(bdf, None).unwrap();
         journal.set(bdf, None).unwrap();
         assert_eq!(journal.entries(), []);
+    }
+
+    #[test]
+    fn a_device_is_told_from_another_of_its_kind_by_its_serial_number() {
+        let with = |serial| Identity {
+            serial,
+            ..Entry::example("01:00.0".parse().unwrap(), None, Phase::Bound).identity
+        };
+        assert!(with(Some(1)).is_same(&with(Some(1))));
+        assert!(!with(Some(1)).is_same(&with(Some(2))));
+        // Who may not read it, as an ordinary user, knows less.
+        assert!(with(Some(1)).is_same(&with(None)) && with(None).is_same(&with(Some(1))));
+        let elsewhere = Identity {
+            place: Some("pci0000:00/0000:01:00.0".into()),
+            ..with(Some(1))
+        };
+        assert!(!elsewhere.is_same(&with(Some(1))));
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub fn plan_recover(host: &Host, only: Option<&[Bdf]>) -> Result<Vec<Step>, Bind
         let Ok(device) = host.device(bdf) else {
             continue;
         };
-        if entry.identity == Identity::of(host, &device) {
+        if entry.identity.is_same(&Identity::of(host, &device)) {
             steps.extend(change_back(host, &device, Some(entry))?.steps(&core));
         }
     }
@@ -186,7 +186,7 @@ fn put_back(host: &Host, journal: &Journal, bdf: Bdf) -> Result<Option<Recovery>
     let Some(entry) = journal.entry(bdf)?.filter(is_left) else {
         return Ok(None);
     };
-    if entry.identity != Identity::of(host, &device) {
+    if !entry.identity.is_same(&Identity::of(host, &device)) {
         journal.set(bdf, None)?;
         return Ok(Some(Recovery::Replaced(device.id)));
     }

@@ -136,7 +136,7 @@ pub(super) fn remembered(
     pf: &PciDevice,
 ) -> Result<Option<FunctionsEntry>, BindingError> {
     let entry = journal.functions(pf.bdf)?;
-    Ok(entry.filter(|entry| entry.identity == Identity::of(host, pf)))
+    Ok(entry.filter(|entry| entry.identity.is_same(&Identity::of(host, pf))))
 }
 
 fn entry(host: &Host, pf: &PciDevice, sriov: &Sriov, token: Option<String>) -> FunctionsEntry {

@@ -172,6 +172,14 @@ impl ConfigSpace {
         (at + 8 <= self.bytes.len()).then_some(at..at + 8)
     }
 
+    /// The device serial number (section 7.9.3); `None` where there is none, or it is blank, or this user may not read it.
+    #[must_use]
+    pub fn device_serial(&self) -> Option<u64> {
+        let bytes = &self.bytes[self.serial_number()?];
+        let serial = u64::from_le_bytes(bytes.try_into().ok()?);
+        (serial != 0 && serial != u64::MAX).then_some(serial)
+    }
+
     /// The most virtual functions that the hardware can have (section 9.3.3.6); a driver may allow fewer.
     pub(super) fn total_virtual_functions(&self) -> Option<u16> {
         self.word(self.extended_capability(0x10)? + 0x0e)
