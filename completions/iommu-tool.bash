@@ -180,7 +180,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__bench)
-            opts="-v -q -h --backend --sizes --pages --iova --samples --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --backend --sizes --pages --iova --html --samples --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -200,6 +200,21 @@ _iommu__tool() {
                     ;;
                 --iova)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --html)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
                     return 0
                     ;;
                 --samples)
@@ -1116,7 +1131,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__test)
-            opts="-v -q -h --backend --iova --seed --level --only --skip --duration --destructive --in-holder --list --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --backend --iova --seed --level --only --skip --duration --destructive --junit --in-holder --list --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1148,6 +1163,21 @@ _iommu__tool() {
                     ;;
                 --duration)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --junit)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
                     return 0
                     ;;
                 --color)

@@ -306,6 +306,7 @@ soak\t'Also random loops until the time is over'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l only -d 'Run only these checks, or families of them (loopback), and the check that shows that they do no harm' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l skip -d 'Leave these checks, or families of them, out' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l duration -d 'How long the random loops of --level soak go on: 30s, 10m, 2h [default: 1m]' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l junit -d 'Also write the results to this file as JUnit XML, for a continuous integration system' -r -F
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -326,6 +327,7 @@ thp\t'Transparent huge pages'
 2m\t'Explicit huge pages of 2 MiB (vm.nr_hugepages)'
 1g\t'Explicit huge pages of 1 GiB'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l iova -d 'Map at this IOVA, to see what its alignment costs; without it, aligned for the largest page' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l html -d 'Also write a page with pictures of the times to this file, as HTML' -r -F
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l samples -d 'How many times each combination is measured [default: 5000, or fewer where that takes longer than 1.5 s]' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'

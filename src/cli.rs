@@ -247,6 +247,10 @@ pub struct TestArgs {
     #[arg(long, conflicts_with = "in_holder")]
     pub destructive: bool,
 
+    /// Also write the results to this file as JUnit XML, for a continuous integration system
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["list", "in_holder"])]
+    pub junit: Option<PathBuf>,
+
     /// Test a device that is held (iommu-tool map, iommu-tool hold) in the process that holds it
     #[arg(long, conflicts_with_all = ["list", "iova", "backend"])]
     pub in_holder: bool,
@@ -297,6 +301,10 @@ pub struct BenchArgs {
     /// Map at this IOVA, to see what its alignment costs; without it, aligned for the largest page
     #[arg(long, value_name = "IOVA")]
     pub iova: Option<Iova>,
+
+    /// Also write a page with pictures of the times to this file, as HTML
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub html: Option<PathBuf>,
 
     /// How many times each combination is measured [default: 5000, or fewer where that takes longer than 1.5 s]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]

@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::interrupt::Interrupt;
 use super::pages::page_kind;
 use super::target::{Target, target_of};
-use super::{Context, Failure};
+use super::{Context, Failure, write_file};
 use crate::bench::{self, Amount, Configuration, Plan, Step};
 use crate::cli::{BenchArgs, PagesChoice};
 use crate::host::Host;
 use crate::iommu::{self, BACKENDS, DmaBuffer, IommuError, PageKind};
-use crate::report::{BenchReport, Progress};
+use crate::report::{BenchReport, Progress, bench_page};
 use crate::types::{Backend, BackendChoice, ExitClass, Size, VfioNode};
 
 /// How many samples each combination gets where the user does not say.
@@ -55,6 +55,9 @@ pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<ExitClass> {
         context.host.is_virtual_machine(),
         &measured,
     );
+    if let Some(path) = &args.html {
+        write_file(path, &bench_page(&report, &measured))?;
+    }
     context.output.emit(&report)?;
     Ok(if end.is_continue() {
         ExitClass::Done

@@ -32,6 +32,10 @@ mod walk;
 pub use failure::{Failure, class_of, refusals_of, status_of};
 pub use run::RunError;
 
+use anyhow::Context as _;
+use std::fs;
+use std::path::Path;
+
 use crate::cli::{Cli, Command};
 use crate::host::Host;
 use crate::report::Output;
@@ -44,6 +48,14 @@ pub struct Context {
     pub host: Host,
     /// Where results go.
     pub output: Output,
+}
+
+/// Writes a report to a file that the user named; what was there is replaced.
+///
+/// # Errors
+/// The file cannot be written.
+fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Runs the command that was asked for.

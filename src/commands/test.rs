@@ -12,10 +12,10 @@ pub use in_holder::run_checks;
 
 use live::{LiveDevice, LiveHost};
 
-use super::Context;
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::target::{Target, targets};
+use super::{Context, write_file};
 use crate::checks::{self, Conclusion, End, Equipment, Event, Observer, Other, Outcome, Rig};
 use crate::cli::TestArgs;
 use crate::device::VfioDevice;
@@ -24,6 +24,7 @@ use crate::host::{Host, PciDevice};
 use crate::iommu::AddressSpace;
 use crate::report::{
     CheckList, DeviceReport, ListedEngine, Progress, Rate, Subject, TestReport, outcome_text,
+    test_junit,
 };
 use crate::types::{Backend, Bdf, ExitClass, Iova, Level, TestScope};
 use crate::{engine, iommu};
@@ -55,6 +56,9 @@ pub fn run(args: &TestArgs, context: &Context) -> anyhow::Result<ExitClass> {
         if interrupt.came() {
             break;
         }
+    }
+    if let Some(path) = &args.junit {
+        write_file(path, &test_junit(&devices)?)?;
     }
     let class = class_of_all(devices.iter().map(|device| device.conclusion.class()));
     if context.output.json() {

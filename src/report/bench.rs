@@ -12,6 +12,8 @@ use crate::types::{Backend, Bdf, Iova, Size};
 /// The unit of the column "per page".
 const PAGE: u64 = 4096;
 
+const VIRTUAL_MACHINE: &str = "This is a virtual machine: the ratios between the rows mean something, the times by themselves do not.";
+
 /// The result of `bench`. All times are nanoseconds.
 #[derive(Debug, Serialize)]
 pub struct BenchReport {
@@ -91,6 +93,23 @@ impl BenchReport {
         }
     }
 
+    /// The device, by its address and IDs.
+    pub(super) fn device(&self) -> String {
+        format!("{} ({})", self.bdf, self.id)
+    }
+
+    /// What a reader has to keep in mind.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.virtual_machine {
+            notes.push(VIRTUAL_MACHINE.to_owned());
+        }
+        if !self.complete {
+            notes.push("This was interrupted; it is what was measured until then.".to_owned());
+        }
+        notes
+    }
+
     fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
@@ -164,10 +183,7 @@ impl Report for BenchReport {
             )?;
         }
         if self.virtual_machine {
-            writeln!(
-                out,
-                "This is a virtual machine: the ratios between the rows mean something, the times by themselves do not."
-            )?;
+            writeln!(out, "{VIRTUAL_MACHINE}")?;
         }
         if !self.complete {
             writeln!(

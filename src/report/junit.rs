@@ -3,9 +3,12 @@
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use std::time::Duration;
 
+use super::DeviceReport;
+use crate::checks::Verdict;
+
 /// How one check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JunitResult<'r> {
+enum JunitResult<'r> {
     /// It passed.
     Passed,
     /// It failed, for this reason.
@@ -16,30 +19,59 @@ pub enum JunitResult<'r> {
 
 /// One check.
 #[derive(Debug, Clone, Copy)]
-pub struct JunitCase<'r> {
+struct JunitCase<'r> {
     /// Its stable ID.
-    pub id: &'r str,
+    id: &'r str,
     /// How it ended.
-    pub result: JunitResult<'r>,
+    result: JunitResult<'r>,
     /// How long it took.
-    pub took: Duration,
+    took: Duration,
     /// What there is to read beside the result: evidence, lines of the kernel's log, what to do.
-    pub details: &'r str,
+    details: &'r str,
+}
+
+/// What `test` found, for a continuous integration system: a suite for each device, a case for each check.
+///
+/// # Errors
+/// XML cannot be made of it; the texts have no such characters left.
+pub fn test_junit(devices: &[DeviceReport]) -> Result<String, quick_junit::SerializeError> {
+    let mut junit = Junit::new("test");
+    for device in devices {
+        let details: Vec<String> = device
+            .checks
+            .iter()
+            .map(|check| check.finding.evidence.join("\n"))
+            .collect();
+        let cases = device.checks.iter().zip(&details);
+        junit.add(
+            &device.subject.bdf.to_string(),
+            cases.map(|(check, details)| JunitCase {
+                id: check.id,
+                result: match check.finding.verdict {
+                    Verdict::Pass => JunitResult::Passed,
+                    Verdict::Fail => JunitResult::Failed(&check.finding.detail),
+                    Verdict::Skip => JunitResult::Skipped(&check.finding.detail),
+                },
+                took: Duration::try_from_secs_f64(check.seconds).unwrap_or_default(),
+                details,
+            }),
+        );
+    }
+    junit.finish()
 }
 
 /// Results in the making: a suite for each device.
 #[derive(Debug)]
-pub struct Junit(Report);
+struct Junit(Report);
 
 impl Junit {
     /// No results yet, of the command that has this name.
-    #[must_use]
-    pub fn new(command: &str) -> Self {
+    fn new(command: &str) -> Self {
         Self(Report::new(format!("iommu-tool {command}")))
     }
 
     /// The results of one device.
-    pub fn add<'r>(&mut self, device: &str, cases: impl IntoIterator<Item = JunitCase<'r>>) {
+    fn add<'r>(&mut self, device: &str, cases: impl IntoIterator<Item = JunitCase<'r>>) {
         let mut suite = TestSuite::new(device);
         let mut whole = Duration::ZERO;
         for case in cases {
@@ -74,7 +106,7 @@ impl Junit {
     ///
     /// # Errors
     /// XML cannot be made of it; the texts have no such characters left.
-    pub fn finish(&self) -> Result<String, quick_junit::SerializeError> {
+    fn finish(&self) -> Result<String, quick_junit::SerializeError> {
         self.0.to_string()
     }
 }

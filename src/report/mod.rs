@@ -1,6 +1,7 @@
 //! Results turned into what a person or a script reads: text or one JSON document on standard output.
 
 mod bench;
+mod bench_page;
 mod binding;
 mod capture;
 mod checks;
@@ -12,12 +13,11 @@ mod faults;
 mod group;
 mod hand_over;
 mod hexdump;
-pub mod html;
+mod html;
 mod junit;
 mod list;
 mod mapping;
 mod progress;
-mod prometheus;
 mod recover;
 mod show;
 mod style;
@@ -26,6 +26,7 @@ mod vfs;
 mod walk;
 
 pub use bench::BenchReport;
+pub use bench_page::bench_page;
 pub use binding::{BindingReport, PlanReport};
 pub use capture::CaptureReport;
 pub use checks::{
@@ -37,11 +38,10 @@ pub use error::ErrorReport;
 pub use faults::{FaultsReport, Followed, Nearby, Place, PlacedFault, Unlogged};
 pub use hand_over::{HandOver, Handed};
 pub use hexdump::HexDump;
-pub use junit::{Junit, JunitCase, JunitResult};
+pub use junit::test_junit;
 pub use list::ListReport;
 pub use mapping::{BytesReport, MapReport, MapsReport, UnmapReport};
 pub use progress::Progress;
-pub use prometheus::Prometheus;
 pub use recover::RecoverReport;
 pub use show::{OpenedDevice, OpenedInterrupts, OpenedRegion, ShowReport};
 pub use style::Style;

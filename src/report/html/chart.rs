@@ -18,6 +18,8 @@ pub(super) const COLORS: [RGBColor; 8] = [
 ];
 const RULE: RGBColor = RGBColor(0xd8, 0xdd, 0xe3);
 const INK: RGBColor = RGBColor(0x1c, 0x1f, 0x23);
+/// Up to how many points each is marked.
+const FEW: usize = 32;
 const FONT: (&str, u32) = ("sans-serif", 17);
 
 /// The rules of a style sheet that turn the drawn colours into the page's own.
@@ -68,11 +70,9 @@ pub struct Line {
     pub name: String,
     /// Its points, by x.
     pub points: Vec<(f64, f64)>,
-    /// The interval that the true value is in, at each point; or empty.
-    pub intervals: Vec<(f64, f64)>,
 }
 
-/// Lines over two axes. What a logarithmic axis cannot show, 0 and less, is left out.
+/// Lines over two axes; where a line has few points, each is marked. What a logarithmic axis cannot show, 0 and less, is left out.
 pub struct LineChart {
     /// From left to right.
     pub x: Axis,
@@ -80,25 +80,6 @@ pub struct LineChart {
     pub y: Axis,
     /// The lines; their colours go by their order.
     pub lines: Vec<Line>,
-    /// Whether each point is marked.
-    pub marks: bool,
-}
-
-/// One bar, of parts that follow each other.
-#[derive(Debug, Clone)]
-pub struct BarRow {
-    /// What it shows.
-    pub name: String,
-    /// The length of each part.
-    pub parts: Vec<f64>,
-}
-
-/// Bars from left to right, one below the other.
-pub struct BarChart {
-    /// Along the bars, from 0.
-    pub axis: Axis,
-    /// The bars, from top to bottom; the colours of their parts go by their order.
-    pub rows: Vec<BarRow>,
 }
 
 /// The part of an axis that is shown, in its scale's own coordinates, and where its marks are.
@@ -229,13 +210,8 @@ impl LineChart {
             let all = self.lines.iter().flat_map(|line| &line.points);
             all.filter(|(x, y)| self.x.can_show(*x) && self.y.can_show(*y))
         };
-        let bounds = self.lines.iter().flat_map(|line| line.intervals.iter());
         let x = self.x.span(points().map(|point| point.0))?;
-        let y = self.y.span(
-            points()
-                .map(|point| point.1)
-                .chain(bounds.flat_map(|(low, high)| [*low, *high])),
-        )?;
+        let y = self.y.span(points().map(|point| point.1))?;
         let mut svg = String::new();
         {
             let area = SVGBackend::with_string(&mut svg, (860, 400)).into_drawing_area();
@@ -265,84 +241,11 @@ impl LineChart {
                     .collect();
                 let path = LineSeries::new(shown.clone(), color(at).stroke_width(2));
                 chart.draw_series(path).expect(DRAWS);
-                if self.marks {
+                if shown.len() <= FEW {
                     let dots = shown
                         .iter()
                         .map(|point| Circle::new(*point, 3, color(at).filled()));
                     chart.draw_series(dots).expect(DRAWS);
-                }
-                let bars = line
-                    .points
-                    .iter()
-                    .zip(&line.intervals)
-                    .filter(|((x, _), (low, high))| {
-                        self.x.can_show(*x) && self.y.can_show(*low) && self.y.can_show(*high)
-                    })
-                    .map(|((x, _), (low, high))| {
-                        let end = |y: f64| (self.x.place(*x), self.y.place(y));
-                        PathElement::new([end(*low), end(*high)], color(at).stroke_width(2))
-                    });
-                chart.draw_series(bars).expect(DRAWS);
-            }
-            area.present().expect(DRAWS);
-        }
-        Some(svg)
-    }
-}
-
-impl BarChart {
-    /// The picture; `None` if there is no bar.
-    #[must_use]
-    pub fn svg(&self) -> Option<String> {
-        let lengths = self.rows.iter().map(|row| row.parts.iter().sum());
-        let x = self.axis.span(lengths)?;
-        let count = self.rows.len();
-        let last = count.checked_sub(1)?;
-        let widest = self.rows.iter().map(|row| row.name.chars().count()).max();
-        let name_width = 24 + 9 * widest.unwrap_or(0).min(40) as u32;
-        let mut svg = String::new();
-        {
-            let height = 88 + 36 * count as u32;
-            let area = SVGBackend::with_string(&mut svg, (860, height)).into_drawing_area();
-            let mut chart = ChartBuilder::on(&area)
-                .margin(12)
-                .margin_right(36)
-                .x_label_area_size(52)
-                .y_label_area_size(name_width)
-                .build_cartesian_2d(x, (0..last).into_segmented())
-                .expect(DRAWS);
-            let name = |place: &SegmentValue<usize>| match place {
-                SegmentValue::CenterOf(at) => {
-                    // The first row is drawn at the top.
-                    let row = last.checked_sub(*at).and_then(|at| self.rows.get(at));
-                    row.map_or_else(String::new, |row| row.name.clone())
-                }
-                _ => String::new(),
-            };
-            chart
-                .configure_mesh()
-                .x_desc(self.axis.title)
-                .y_labels(count)
-                .y_label_formatter(&name)
-                .disable_y_mesh()
-                .bold_line_style(RULE)
-                .axis_style(RULE)
-                .label_style(FONT.into_font().color(&INK))
-                .axis_desc_style(FONT.into_font().color(&INK))
-                .draw()
-                .expect(DRAWS);
-            for (at, row) in self.rows.iter().rev().enumerate() {
-                let mut begin = 0.0;
-                for (part, length) in row.parts.iter().enumerate() {
-                    let end = begin + length;
-                    let corners = [
-                        (begin, SegmentValue::Exact(at)),
-                        (end, SegmentValue::Exact(at + 1)),
-                    ];
-                    let mut bar = Rectangle::new(corners, color(part).filled());
-                    bar.set_margin(5, 5, 0, 0);
-                    chart.draw_series([bar]).expect(DRAWS);
-                    begin = end;
                 }
             }
             area.present().expect(DRAWS);
@@ -395,54 +298,12 @@ mod tests {
             lines: vec![Line {
                 name: "a".into(),
                 points,
-                intervals: vec![],
             }],
-            marks: true,
         };
         assert!(chart(vec![(4096.0, 0.0), (0.0, 5.0)]).svg().is_none());
         let svg = chart(vec![(4096.0, 0.0), (4096.0, 5.0)]).svg().unwrap();
         assert_eq!(svg.matches("<circle").count(), 1);
         // Texts are escaped.
         assert!(svg.contains("&lt;4096&gt;") && !svg.contains("<4096>"));
-    }
-
-    #[test]
-    fn bars_lie_in_their_order_and_every_part_has_its_color() {
-        let chart = BarChart {
-            axis: axis(Scale::Linear),
-            rows: vec![
-                BarRow {
-                    name: "first".into(),
-                    parts: vec![1.0, 2.0],
-                },
-                BarRow {
-                    name: "second".into(),
-                    parts: vec![0.5, 0.0],
-                },
-            ],
-        };
-        let svg = chart.svg().unwrap();
-        let place = |name: &str| {
-            let text = svg.find(name).unwrap();
-            let tag = &svg[svg[..text].rfind("<text").unwrap()..text];
-            let y = tag
-                .split(" y=\"")
-                .nth(1)
-                .unwrap()
-                .split('"')
-                .next()
-                .unwrap();
-            y.parse::<i32>().unwrap()
-        };
-        assert!(place("first") < place("second"));
-        assert!(svg.contains("#0B66B8") && svg.contains("#C85A00"));
-        assert!(
-            BarChart {
-                rows: vec![],
-                ..chart
-            }
-            .svg()
-            .is_none()
-        );
     }
 }

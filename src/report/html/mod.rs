@@ -3,5 +3,5 @@
 mod chart;
 mod page;
 
-pub use chart::{Axis, BarChart, BarRow, Line, LineChart, Scale};
+pub use chart::{Axis, Line, LineChart, Scale};
 pub use page::{Cell, Page, Tone};
