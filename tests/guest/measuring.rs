@@ -1,7 +1,7 @@
 //! `bench`: figures for every backend that works, and the host as it was.
 
 use super::lab::{Guest, Iommu, Kernel};
-use super::{expect_clean_kernel, in_guest, machine, run, run_json};
+use super::{expect_clean_kernel, expect_words, in_guest, machine, run, run_json};
 use libtest_mimic::{Failed, Trial};
 
 const EDU: &str = "1234:11e8";
@@ -29,7 +29,7 @@ fn measures(guest: &mut Guest, backends: &[&str]) -> Result<(), Failed> {
     run(guest, &format!("iommu-tool bind {EDU}"), 0)?;
     let report = run_json(
         guest,
-        &format!("iommu-tool bench --json --samples 200 {EDU}"),
+        &format!("iommu-tool bench --json --samples 200 --html /tmp/bench.html {EDU}"),
         0,
     )?;
     let rows = report["results"]
@@ -56,6 +56,8 @@ fn measures(guest: &mut Guest, backends: &[&str]) -> Result<(), Failed> {
             }
         }
     }
+    let page = run(guest, "cat /tmp/bench.html", 0)?.stdout;
+    expect_words("the page", &page, &["<svg", "</html>", backends[0]])?;
     run(guest, &format!("iommu-tool unbind {EDU}"), 0)?;
     expect_clean_kernel(guest)
 }
