@@ -15,6 +15,7 @@ mod refusals;
 mod required;
 mod running;
 mod safety;
+mod virtual_functions;
 
 #[path = "../lab/mod.rs"]
 #[expect(
@@ -53,6 +54,7 @@ fn main() {
         looking::trials(),
         recovering::trials(),
         running::trials(),
+        virtual_functions::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

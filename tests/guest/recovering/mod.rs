@@ -50,11 +50,19 @@ fn two_functions() -> Machine {
     }
 }
 
-fn every_step(guest: &mut Guest) -> Result<(), Failed> {
+/// What the killer is called in the guest, where this program was added.
+pub fn killer_name() -> Result<String, Failed> {
     let killer = std::env::current_exe()?;
-    let killer = killer.file_name().and_then(|name| name.to_str());
-    let killer = killer.ok_or("this program has no name")?;
-    let script = format!("killer={killer}\n{}", include_str!("every_step.sh"));
+    let name = killer.file_name().and_then(|name| name.to_str());
+    Ok(name.ok_or("this program has no name")?.to_owned())
+}
+
+fn every_step(guest: &mut Guest) -> Result<(), Failed> {
+    let script = format!(
+        "killer={}\n{}",
+        killer_name()?,
+        include_str!("every_step.sh")
+    );
     let output = run(guest, &script, 0)?;
     println!("{}", output.stdout);
     expect_words(
