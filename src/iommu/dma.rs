@@ -55,7 +55,7 @@ impl DmaBuffer {
 
     /// As [`Self::allocate`], but where transparent huge pages are scarce, the rest is made of base pages; and no page is there before
     /// [`Self::populate`] is told to make it.
-    pub(super) fn reserve(size: Size, pages: PageKind) -> Result<Self, IommuError> {
+    pub fn reserve(size: Size, pages: PageKind) -> Result<Self, IommuError> {
         let page = pages.page(size)?;
         let failed = |error: io::Error| not_given(size, pages, &error);
         let too_large = || failed(Errno::ENOMEM.into());
@@ -105,7 +105,7 @@ impl DmaBuffer {
     }
 
     /// Puts pages of this kind, which the buffer was reserved for, behind a part of it.
-    pub(super) fn populate(&self, part: Range<usize>, pages: PageKind) -> Result<(), IommuError> {
+    pub fn populate(&self, part: Range<usize>, pages: PageKind) -> Result<(), IommuError> {
         let Some(size) = Size::new(part.len() as u64) else {
             return Ok(());
         };
@@ -117,7 +117,8 @@ impl DmaBuffer {
     }
 
     /// Whether it is a memfd that the kernel can map as such.
-    pub(super) fn is_file(&self) -> bool {
+    #[must_use]
+    pub fn is_file(&self) -> bool {
         self.file.is_some()
     }
 
