@@ -1,7 +1,9 @@
 //! Memory that devices reach by DMA.
 
+mod bare;
 pub(super) mod mapping;
 
+pub use bare::BareMapping;
 pub use mapping::DmaMapping;
 
 use std::fs::File;

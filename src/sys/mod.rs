@@ -1,6 +1,7 @@
 //! The kernel's own interfaces: ioctls on the bindings' structs, and safe types above what needs `unsafe`.
 #![allow(unsafe_code)]
 
+mod bare;
 mod capability;
 mod child;
 pub mod descriptors;
@@ -11,6 +12,7 @@ pub mod nvme;
 mod patient_write;
 pub mod vfio;
 
+pub use bare::Bare;
 pub use child::spawn_with_mask;
 pub use device_fd::{AttachError, DeviceFd, Owner};
 pub use event::event_fd;

@@ -172,7 +172,7 @@ impl DmaMapping {
 }
 
 /// The IOVAs of a part of a buffer, and its first byte.
-fn place(
+pub(super) fn place(
     buffer: &DmaBuffer,
     part: &Range<usize>,
     iova: Iova,
