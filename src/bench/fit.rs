@@ -103,8 +103,11 @@ fn inverse(matrix: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
         })
         .collect();
     for pivot in 0..count {
-        let largest = (pivot..count)
-            .max_by(|one, other| left[*one][pivot].abs().total_cmp(&left[*other][pivot].abs()))?;
+        let largest = (pivot..count).max_by(|one, other| {
+            left[*one][pivot]
+                .abs()
+                .total_cmp(&left[*other][pivot].abs())
+        })?;
         left.swap(pivot, largest);
         right.swap(pivot, largest);
         let value = left[pivot][pivot];
@@ -187,7 +190,11 @@ mod tests {
             (1..=20)
                 .map(|n| {
                     let pages = f64::from(n) * 100.0;
-                    let off = if n % 2 == 0 { 1.0 + scatter } else { 1.0 - scatter };
+                    let off = if n % 2 == 0 {
+                        1.0 + scatter
+                    } else {
+                        1.0 - scatter
+                    };
                     Point {
                         factors: vec![1.0, pages],
                         time: (50.0 + 2.0 * pages) * off,

@@ -22,7 +22,7 @@ pub struct PlannedDevice {
 }
 
 /// A kind of pages to measure with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PlannedPages {
     /// The kind.
     pub kind: PageKind,
@@ -59,10 +59,12 @@ pub struct Plan {
     pub keep_samples: bool,
     /// The memory that can be had without pushing anything out, in bytes; `None` if the host does not say.
     pub available: Option<u64>,
+    /// The free bytes of each reserve of huge pages, by the size of a page.
+    pub reserved: Vec<(Size, u64)>,
     /// The memory that this process may lock in bytes, if it is limited.
     pub lockable: Option<u64>,
     /// The first address above all memory and devices of the host, if it is known.
-    pub physical_top: Option<u64>,
+    pub physical_top: Option<Iova>,
 }
 
 impl Plan {
@@ -94,14 +96,17 @@ impl Plan {
         let of_size = |size: &u64| {
             let size = *size;
             let kinds = self.pages.iter().filter(move |pages| pages.bytes <= size);
-            kinds.map(move |pages| Shape { size, pages: *pages })
+            kinds.map(move |pages| Shape {
+                size,
+                pages: *pages,
+            })
         };
         sizes.iter().flat_map(of_size).collect()
     }
 }
 
 /// Memory to map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// Bytes.
     pub size: u64,
@@ -202,6 +207,7 @@ mod tests {
             bare: false,
             keep_samples: false,
             available: None,
+            reserved: Vec::new(),
             lockable: None,
             physical_top: None,
         };

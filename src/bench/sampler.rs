@@ -175,8 +175,10 @@ struct Progress {
 impl Progress {
     /// How much of it is done, from 0 to 1.
     fn reached(&self, amount: Amount) -> f64 {
-        let of = |taken: usize, whole: usize| taken as f64 / whole as f64;
+        // Nothing to take is taken.
+        let of = |taken: usize, whole: usize| taken as f64 / whole.max(1) as f64;
         let reached = match amount {
+            Amount::Exactly(0) => 1.0,
             Amount::Exactly(count) => of(self.taken, count),
             Amount::Within { time, blocks, most } => {
                 let by_time = self.spent.as_secs_f64() / time.as_secs_f64();
@@ -322,6 +324,7 @@ mod tests {
         let mut turns = [turn(Clockwork::new('a', &log), &mut samples)];
 
         let end = fill(&mut turns, 0, Amount::Exactly(60), &mut go_on).unwrap();
+        drop(turns);
 
         assert_eq!(end, ControlFlow::Continue(()));
         assert_eq!(samples.steps[0], (21..=80).collect::<Vec<u64>>());
@@ -349,6 +352,7 @@ mod tests {
         ];
 
         fill(&mut turns, 0, Amount::Exactly(30), &mut go_on).unwrap();
+        drop(turns);
 
         let blocks = ["a", "b"].map(|name| name.repeat(WARM_UP)).concat()
             + &[("a", 25), ("b", 25), ("b", 5), ("a", 5)]
@@ -364,10 +368,7 @@ mod tests {
         let [slow, quick] = &mut samples;
         let mut sleeper = Clockwork::new('s', &log);
         sleeper.sleep = Duration::from_millis(6);
-        let mut turns = [
-            turn(sleeper, slow),
-            turn(Clockwork::new('q', &log), quick),
-        ];
+        let mut turns = [turn(sleeper, slow), turn(Clockwork::new('q', &log), quick)];
         let amount = Amount::Within {
             time: Duration::from_millis(1),
             blocks: 4,
@@ -375,6 +376,7 @@ mod tests {
         };
 
         fill(&mut turns, 0, amount, &mut go_on).unwrap();
+        drop(turns);
 
         let counts = samples.each_ref().map(Samples::count);
         assert_eq!(counts[0], 4);
@@ -407,6 +409,7 @@ mod tests {
         };
 
         let end = fill(&mut turns, 0, Amount::Exactly(1000), &mut watch).unwrap();
+        drop(turns);
 
         assert_eq!((end, samples.count()), (ControlFlow::Break(()), 50));
     }
@@ -419,6 +422,7 @@ mod tests {
         let mut turns = [turn(subject, &mut samples)];
 
         let end = fill(&mut turns, 0, Amount::Exactly(1000), &mut go_on);
+        drop(turns);
 
         assert!(matches!(end, Err(BenchError::Iommu(IommuError::NoType1))));
         assert_eq!((samples.count(), samples.blocks(0).len()), (10, 1));
@@ -432,7 +436,10 @@ mod tests {
             fill(&mut turns, launch, Amount::Exactly(10), &mut go_on).unwrap();
         }
         let blocks = samples.blocks(0);
-        let places: Vec<_> = blocks.iter().map(|block| (block.launch, block.round)).collect();
+        let places: Vec<_> = blocks
+            .iter()
+            .map(|block| (block.launch, block.round))
+            .collect();
         assert_eq!((places, samples.count()), (vec![(0, 0), (1, 0)], 20));
     }
 }

@@ -19,7 +19,7 @@ use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::pages::transparent_bytes;
-use super::{IommuError, PageKind};
+use super::{IommuError, PageKind, Pinner};
 use crate::types::Size;
 
 const WORD: usize = size_of::<u64>();
@@ -116,6 +116,18 @@ impl DmaBuffer {
         let end = self.start + part.end.next_multiple_of(page).min(self.size);
         populate(&self.mapping, start..end, page, Advice::PopulateWrite)
             .map_err(|error| not_given(size, pages, &error))
+    }
+
+    /// Has the kernel pin its first `size` bytes, as a map does, until [`Pinner::unpin`].
+    ///
+    /// # Errors
+    /// The kernel's error.
+    ///
+    /// # Panics
+    /// If the buffer is shorter.
+    pub fn pin(&self, pinner: &Pinner, size: usize) -> io::Result<()> {
+        assert!(size <= self.size(), "there is no more than the buffer");
+        pinner.pin(self.address(), size)
     }
 
     /// Whether it is a memfd that the kernel can map as such.

@@ -19,7 +19,7 @@ mod strategy;
 #[allow(unsafe_code)]
 mod type1;
 
-pub use crate::sys::DeviceFd;
+pub use crate::sys::{DeviceFd, Pinner};
 pub use address_space::AddressSpace;
 pub use backends::{BACKENDS, BackendEntry, Choice, choose, open};
 pub use diagnosis::base_page;

@@ -10,6 +10,7 @@ mod event;
 pub mod iommufd;
 pub mod nvme;
 mod patient_write;
+mod pin;
 pub mod vfio;
 
 pub use bare::Bare;
@@ -17,3 +18,4 @@ pub use child::spawn_with_mask;
 pub use device_fd::{AttachError, DeviceFd, Owner};
 pub use event::event_fd;
 pub use patient_write::{WriteOutcome, write_patiently};
+pub use pin::Pinner;

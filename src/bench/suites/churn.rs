@@ -45,7 +45,8 @@ fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
         } else {
             "the limit on locked memory (ulimit -l)"
         };
-        rows.missing.push(format!("more than {most} other mappings: {limit}"));
+        rows.missing
+            .push(format!("more than {most} other mappings: {limit}"));
     } else if entries < u64::MAX {
         levels.push(most);
     }
@@ -68,12 +69,13 @@ fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
 }
 
 fn memory(rows: &[Row]) -> Memory {
-    let most = rows.iter().map(|row| row.key.live).max().unwrap_or(0);
-    Memory {
+    let mut memory = Memory::default();
+    for row in rows {
         // Every mapping is of the same page, which is charged each time.
-        ordinary: base_page(),
-        locked: (most + 1) * base_page(),
+        memory.at_least(row.shape(), 1);
+        memory.lock((row.key.live + 1) * row.shape().size);
     }
+    memory
 }
 
 fn launch(stage: &mut Stage<'_>) -> Result<ControlFlow<()>, BenchError> {

@@ -4,12 +4,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Memory, Rows, Stage, SuiteEntry, ordinary};
+use super::{Memory, Rows, Stage, SuiteEntry};
 use crate::bench::BenchError;
 use crate::bench::plan::{Plan, Row, Shape};
 use crate::bench::record::{Phase, Route};
 use crate::bench::sampler::{Pace, Subject, nanoseconds};
-use crate::iommu::{self, AddressSpace, DmaBuffer, DmaMapping};
+use crate::iommu::{self, AddressSpace, DmaBuffer, DmaMapping, Pinner};
 use crate::types::{Backend, Iova, Protection, Suite};
 
 pub const ENTRY: SuiteEntry = SuiteEntry {
@@ -33,8 +33,18 @@ const LEAST: u64 = 4 << 20;
 fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
     let sizes = plan.sizes_or(&sizes(plan));
     let mut rows = Vec::new();
+    let pinner = Pinner::new();
+    let steps: &[Phase] = match pinner {
+        Ok(_) => &[
+            Phase::Fault,
+            Phase::Map,
+            Phase::Ready,
+            Phase::Unmap,
+            Phase::Pin,
+        ],
+        Err(_) => &[Phase::Fault, Phase::Map, Phase::Ready, Phase::Unmap],
+    };
     for shape in plan.shapes(&sizes) {
-        let steps = &[Phase::Fault, Phase::Map, Phase::Ready, Phase::Unmap];
         rows.push(Row::new(Suite::Cold, backend, steps).of(shape));
     }
     for size in sizes {
@@ -49,7 +59,13 @@ fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
         });
         rows.push(row);
     }
-    Ok(rows.into())
+    let missing = pinner.err().map(|error| {
+        format!("pinning apart from the rest of a map: it takes io_uring, and the kernel said '{error}' (sysctl kernel.io_uring_disabled)")
+    });
+    Ok(Rows {
+        rows,
+        missing: missing.into_iter().collect(),
+    })
 }
 
 /// Three sizes, to see how the time grows: the guest's, if it fits in memory, or the largest that is sensible to measure.
@@ -80,11 +96,12 @@ pub fn measurable(available: u64) -> u64 {
 }
 
 fn memory(rows: &[Row]) -> Memory {
-    let shapes = || rows.iter().filter_map(|row| row.shape);
-    Memory {
-        ordinary: shapes().map(ordinary).max().unwrap_or(0),
-        locked: shapes().map(|shape| shape.size).max().unwrap_or(0),
+    let mut memory = Memory::default();
+    for shape in rows.iter().filter_map(|row| row.shape) {
+        memory.at_least(shape, 1);
+        memory.lock(shape.size);
     }
+    memory
 }
 
 fn launch(stage: &mut Stage<'_>) -> Result<ControlFlow<()>, BenchError> {
@@ -132,7 +149,28 @@ impl Subject for Plain {
         times[1] = nanoseconds(populated, mapped);
         times[2] = nanoseconds(begin, mapped);
         times[3] = nanoseconds(mapped, unmapped);
+        if let Some(time) = times.get_mut(4) {
+            *time = self.pin(&buffer)?;
+        }
         Ok(())
+    }
+}
+
+impl Plain {
+    /// What pinning alone takes. Last, as it would leave the map less to do that is slow the first time.
+    fn pin(&self, buffer: &DmaBuffer) -> Result<u64, BenchError> {
+        let failed = |source| BenchError::Io {
+            what: "cannot pin memory through io_uring",
+            source,
+        };
+        let pinner = Pinner::new().map_err(failed)?;
+        let begin = Instant::now();
+        buffer
+            .pin(&pinner, self.shape.size as usize)
+            .map_err(failed)?;
+        let pinned = Instant::now();
+        pinner.unpin().map_err(failed)?;
+        Ok(nanoseconds(begin, pinned))
     }
 }
 

@@ -56,7 +56,11 @@ fn launch(stage: &mut Stage<'_>) -> Result<ControlFlow<()>, BenchError> {
     for row in &stage.rows[..shapes] {
         let shape = row.shape();
         let buffer = DmaBuffer::allocate(shape.size(), shape.pages.kind)?;
-        memory.push((Arc::new(buffer), opened.room.place(shape.size)?, shape.size as usize));
+        memory.push((
+            Arc::new(buffer),
+            opened.room.place(shape.size)?,
+            shape.size as usize,
+        ));
     }
     for (count, first) in (0..stage.rows.len()).step_by(shapes).enumerate() {
         if count > 0 {

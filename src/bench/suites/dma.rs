@@ -6,17 +6,17 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Memory, Rows, Stage, SuiteEntry, ordinary};
+use super::{Memory, Rows, Stage, SuiteEntry};
 use crate::bench::BenchError;
-use crate::bench::plan::{Plan, PlannedDevice, Row, Shape};
+use crate::bench::plan::{Plan, Row, Shape};
 use crate::bench::record::Phase;
 use crate::bench::sampler::{Pace, Subject, nanoseconds};
-use crate::bench::space::Opened;
+use crate::bench::space::{Opened, Room};
 use crate::device::VfioDevice;
-use crate::engine::{self, Arena, DmaEngine, EngineParts, Seat};
+use crate::engine::{self, Arena, DmaEngine, EngineParts, PhysicalAddress, Seat};
 use crate::host;
-use crate::iommu::{AddressSpace, DmaBuffer, DmaMapping};
-use crate::types::{Backend, EngineLimits, Iova, Protection, Suite};
+use crate::iommu::{AddressSpace, DmaBuffer, DmaMapping, PageKind, base_page};
+use crate::types::{Backend, EngineLimits, Iova, IovaRange, Protection, Size, Suite};
 
 pub const ENTRY: SuiteEntry = SuiteEntry {
     suite: Suite::Dma,
@@ -47,11 +47,10 @@ fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
             device.id
         )));
     };
-    let mut opened = Opened::open(&device.node, backend)?;
-    let (limits, time) = with_engine(plan, &mut opened, |engine, opened| {
+    let Opened { device, mut room } = Opened::open(&device.node, backend)?;
+    let (limits, time) = with_engine(plan, &device, &mut room, |engine, places| {
         let limits = engine.limits();
-        let shape = plan.smallest_shape();
-        let (_mapping, iova) = map(opened, shape, limits)?;
+        let (_mapping, iova) = places.map(plan.smallest_shape())?;
         let begin = Instant::now();
         engine.load(iova, limits.size_unit)?;
         Ok((limits, begin.elapsed()))
@@ -74,7 +73,7 @@ fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
     for size in &sizes {
         let smallest = plan.smallest_shape();
         let shape = Shape {
-            size: smallest.size.max(size.next_multiple_of(plan.base_page)),
+            size: smallest.size.max(size.next_multiple_of(base_page())),
             ..smallest
         };
         rows.rows.push(transfer(*size, shape));
@@ -86,9 +85,9 @@ fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
             time.as_millis()
         ));
     } else {
-        let reach = last_byte(limits);
         for shape in plan.shapes(&WORKING_SETS) {
-            if shape.size <= reach {
+            // All of them are mapped at the same time, and engines do not reach far.
+            if shape.size <= end(limits) / 16 {
                 rows.rows.push(transfer(limits.size_unit as u64, shape));
             }
         }
@@ -103,28 +102,28 @@ fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
     Ok(rows)
 }
 
-/// How far the engine reaches for certain.
-fn last_byte(limits: EngineLimits) -> u64 {
+/// The first address that the engine does not reach for certain.
+fn end(limits: EngineLimits) -> u64 {
     1_u64.checked_shl(limits.address_bits).unwrap_or(u64::MAX)
 }
 
 fn memory(rows: &[Row]) -> Memory {
     // All of it is there and mapped at the same time.
-    let shapes = || rows.iter().filter_map(|row| row.shape);
-    Memory {
-        ordinary: shapes().map(ordinary).sum(),
-        locked: shapes().map(|shape| shape.size).sum(),
+    let mut memory = Memory::default();
+    for shape in rows.iter().filter_map(|row| row.shape) {
+        memory.add(shape, 1);
+        memory.lock(memory.locked + shape.size);
     }
+    memory
 }
 
 fn launch(stage: &mut Stage<'_>) -> Result<ControlFlow<()>, BenchError> {
     let plan = stage.plan;
-    let mut opened = stage.open()?;
-    with_engine(plan, &mut opened, |engine, opened| {
-        let limits = engine.limits();
+    let Opened { device, mut room } = stage.open()?;
+    with_engine(plan, &device, &mut room, |engine, places| {
         let mut mapped = Vec::new();
         for row in 0..stage.rows.len() {
-            let (mapping, iova) = map(opened, stage.shape(row), limits)?;
+            let (mapping, iova) = places.map(stage.shape(row))?;
             stage.samples[row].iova = Some(iova);
             mapped.push((mapping, iova));
         }
@@ -135,12 +134,13 @@ fn launch(stage: &mut Stage<'_>) -> Result<ControlFlow<()>, BenchError> {
             .map(|((_, iova), row)| -> Box<dyn Subject + '_> {
                 let size = row.key.size.unwrap_or(0);
                 let set = row.key.working_set.unwrap_or(size);
+                let step = STRIDE.max(size);
                 Box::new(Transfers {
                     engine: &engine,
                     iova: *iova,
                     size: size as usize, // At most what the engine takes.
-                    places: (set / STRIDE.max(size)).max(1),
-                    step: STRIDE.max(size),
+                    places: (set / step).max(1),
+                    step,
                     next: 0,
                 })
             })
@@ -149,32 +149,51 @@ fn launch(stage: &mut Stage<'_>) -> Result<ControlFlow<()>, BenchError> {
     })
 }
 
-/// Memory of a shape, mapped where the engine reaches it.
-fn map(
-    opened: &mut Opened,
-    shape: Shape,
-    limits: EngineLimits,
-) -> Result<(DmaMapping, Iova), BenchError> {
-    let buffer = Arc::new(DmaBuffer::allocate(shape.size(), shape.pages.kind)?);
-    let iova = opened.place_below(last_byte(limits), shape.size)?;
-    let whole = 0..buffer.size().min(shape.size as usize);
-    let mapping = DmaMapping::new(&opened.space, &buffer, whole, iova, Protection::ReadWrite)?;
-    Ok((mapping, iova))
+/// Where memory is mapped for the engine.
+struct Places<'r> {
+    room: &'r mut Room,
+    /// The engine reaches no further.
+    end: u64,
+    /// The first address above all of the host's memory, if the engine reaches beyond it.
+    harmless: Option<Iova>,
 }
 
-/// Does something with the device's engine.
+impl Places<'_> {
+    /// Memory of a shape, mapped where the engine reaches it.
+    fn map(&mut self, shape: Shape) -> Result<(DmaMapping, Iova), BenchError> {
+        let iova = match self.harmless {
+            Some(start) => self.room.place_between(start, self.end, shape.size),
+            None => self.room.place_between(Iova(LEGACY), self.end, shape.size),
+        };
+        let iova = iova.ok_or(BenchError::OutOfReach {
+            size: shape.size(),
+            end: Iova(self.end),
+        })?;
+        let buffer = Arc::new(DmaBuffer::allocate(shape.size(), shape.pages.kind)?);
+        let whole = 0..shape.size as usize; // It is in memory.
+        let space = &self.room.space;
+        let mapping = DmaMapping::new(space, &buffer, whole, iova, Protection::ReadWrite)?;
+        Ok((mapping, iova))
+    }
+}
+
+/// Devices and firmware have habits below this.
+const LEGACY: u64 = 1 << 20;
+
+/// Does something with the device's engine, where what it writes cannot hit memory of others.
+///
+/// Where the engine reaches beyond all memory of the host, everything is mapped there. Where it does not, it is first seen that the IOMMU
+/// translates.
 fn with_engine<T>(
     plan: &Plan,
-    opened: &mut Opened,
-    work: impl FnOnce(&mut dyn DmaEngine, &mut Opened) -> Result<T, BenchError>,
+    device: &VfioDevice,
+    room: &mut Room,
+    work: impl FnOnce(&mut dyn DmaEngine, &mut Places<'_>) -> Result<T, BenchError>,
 ) -> Result<T, BenchError> {
-    let PlannedDevice { id, .. } = &plan.devices[0];
-    let driver = engine::driver_for(id).expect("there are rows only for a device with an engine");
-    let space: Arc<dyn AddressSpace> = Arc::clone(&opened.space);
-    let device = Arc::clone(&opened.device);
+    let driver = engine::driver_for(&plan.devices[0].id);
+    let driver = driver.expect("only a device with an engine gets here");
     let physical = |address: NonNull<u8>| host::physical_address(address.as_ptr() as usize).ok();
-    let arena = Arena::new(space, plan.physical_top.map(Iova), &physical)?;
-    let device: &VfioDevice = &device;
+    let arena = Arena::new(room.space.clone(), plan.physical_top, &physical)?;
     let mut engine = driver.open(EngineParts {
         seat: Seat {
             device,
@@ -184,11 +203,66 @@ fn with_engine<T>(
         destructive: false,
     })?;
     for range in arena.taken() {
-        opened.keep(range);
+        room.keep(range);
     }
-    let result = work(&mut *engine, opened)?;
+    let end = end(engine.limits());
+    // Half of what it reaches is more than enough for all rows.
+    let harmless = plan.physical_top.filter(|top| top.0 <= end / 2);
+    if harmless.is_none() {
+        see_translation(&mut *engine, room, &physical)?;
+    }
+    let mut places = Places {
+        room,
+        end,
+        harmless,
+    };
+    let result = work(&mut *engine, &mut places)?;
     engine.finish()?;
     Ok(result)
+}
+
+/// Has the device write where a page of this process lies in physical memory and another one is mapped: the mapped one must get it.
+fn see_translation(
+    engine: &mut dyn DmaEngine,
+    room: &mut Room,
+    physical: &PhysicalAddress<'_>,
+) -> Result<(), BenchError> {
+    const CANARY: u8 = 0xc7;
+    let page = Size::new(base_page()).expect("a page is not empty");
+    let new = || DmaBuffer::allocate(page, PageKind::Base).map(Arc::new);
+    let (canary, target) = (new()?, new()?);
+    let whole = 0..canary.size();
+    let map = |space: &Arc<dyn AddressSpace>, buffer: &Arc<DmaBuffer>, iova| {
+        DmaMapping::new(space, buffer, whole.clone(), iova, Protection::ReadWrite)
+    };
+    // Mapped, the canary is pinned: it stays where it is in physical memory.
+    let aside = room.place(page.bytes())?;
+    let _pinned = map(&room.space, &canary, aside)?;
+    let range = physical(canary.address())
+        .and_then(|address| IovaRange::new(Iova(address), page.bytes()).ok())
+        .filter(|range| room.keep(*range))
+        .ok_or(BenchError::NowhereHarmless)?;
+    let mapping = map(&room.space, &target, range.start())?;
+
+    let size = engine.limits().size_unit;
+    let payload = engine.payload(&vec![0x3a; size]);
+    target.write(0, &payload);
+    engine.load(range.start(), size)?;
+    canary.fill(CANARY);
+    target.fill(!payload[0]);
+    engine.store(range.start(), size)?;
+    let mut bytes = vec![0; canary.size()];
+    canary.read(0, &mut bytes);
+    if bytes.iter().any(|byte| *byte != CANARY) {
+        return Err(BenchError::NotTranslated);
+    }
+    target.read(0, &mut bytes[..size]);
+    if bytes[..size] != payload {
+        return Err(BenchError::NotWritten);
+    }
+    mapping.unmap()?;
+    room.give_back(range);
+    Ok(())
 }
 
 /// The device reads at one place of its working set and writes at the next, round and round.

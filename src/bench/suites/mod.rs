@@ -18,7 +18,7 @@ use super::plan::{Plan, Row, Shape};
 use super::sampler::{Amount, Pace, Samples, Subject, Turn, fill};
 use super::space::Opened;
 use crate::iommu::{DmaBuffer, PageKind};
-use crate::types::{Backend, Suite};
+use crate::types::{Backend, Size, Suite};
 
 /// A suite.
 pub struct SuiteEntry {
@@ -64,12 +64,45 @@ impl From<Vec<Row>> for Rows {
 }
 
 /// What a suite needs of memory at the same time, in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Ordinary memory.
-    pub ordinary: u64,
-    /// What is locked, reserved huge pages included.
+    /// Bytes of ordinary memory, and of each reserve of huge pages by the size of a page.
+    pub pages: Vec<(Option<Size>, u64)>,
+    /// What is locked, huge pages included.
     pub locked: u64,
+}
+
+impl Memory {
+    /// The bytes that are taken where this shape's memory comes from.
+    fn of(&mut self, shape: Shape) -> &mut u64 {
+        let reserve = match shape.pages.kind {
+            PageKind::Huge(page) => Some(page),
+            PageKind::Base | PageKind::Transparent => None,
+        };
+        let at = self.pages.iter().position(|(known, _)| *known == reserve);
+        let at = at.unwrap_or_else(|| {
+            self.pages.push((reserve, 0));
+            self.pages.len() - 1
+        });
+        &mut self.pages[at].1
+    }
+
+    /// Memory that is there beside all other.
+    fn add(&mut self, shape: Shape, times: u64) {
+        let bytes = self.of(shape);
+        *bytes = bytes.saturating_add(shape.size.saturating_mul(times));
+    }
+
+    /// Memory that is there after other is gone.
+    fn at_least(&mut self, shape: Shape, times: u64) {
+        let bytes = self.of(shape);
+        *bytes = shape.size.saturating_mul(times).max(*bytes);
+    }
+
+    /// What is mapped after other is unmapped.
+    fn lock(&mut self, bytes: u64) {
+        self.locked = self.locked.max(bytes);
+    }
 }
 
 /// All suites, in the order in which they are measured and shown.
@@ -172,21 +205,13 @@ fn one_mapped_at_a_time(rows: &[Row]) -> Memory {
     let mut known = Vec::new();
     let mut memory = Memory::default();
     for shape in rows.iter().filter_map(|row| row.shape) {
-        memory.locked = memory.locked.max(shape.size);
+        memory.lock(shape.size);
         if !known.contains(&shape) {
             known.push(shape);
-            memory.ordinary += ordinary(shape);
+            memory.add(shape, 1);
         }
     }
     memory
-}
-
-/// The ordinary memory of a shape: reserved huge pages are set aside already.
-fn ordinary(shape: Shape) -> u64 {
-    match shape.pages.kind {
-        PageKind::Huge(_) => 0,
-        _ => shape.size,
-    }
 }
 
 #[cfg(test)]

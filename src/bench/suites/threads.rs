@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Memory, Rows, Stage, SuiteEntry, ordinary};
+use super::{Memory, Rows, Stage, SuiteEntry};
 use crate::bench::BenchError;
 use crate::bench::plan::{Plan, Row};
 use crate::bench::record::Phase;
@@ -46,7 +46,7 @@ fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
 
 /// How many maps a thread makes in one sample: enough to make up for threads that start a moment later.
 fn maps(size: u64) -> u64 {
-    (4 << 20_u64).checked_div(size).unwrap_or(0).clamp(4, 64)
+    (4_u64 << 20).checked_div(size).unwrap_or(0).clamp(4, 64)
 }
 
 fn memory(rows: &[Row]) -> Memory {
@@ -55,9 +55,8 @@ fn memory(rows: &[Row]) -> Memory {
         if let Some(shape) = row.shape {
             let threads = u64::from(row.key.threads);
             // Each thread has memory of its own, which it maps several times.
-            let locked = shape.size * threads * maps(shape.size);
-            memory.ordinary = memory.ordinary.max(ordinary(shape) * threads);
-            memory.locked = memory.locked.max(locked);
+            memory.at_least(shape, threads);
+            memory.lock(shape.size * threads * maps(shape.size));
         }
     }
     memory
@@ -127,15 +126,13 @@ impl Subject for Race<'_> {
         let gates = [const { AtomicUsize::new(0) }; 2];
         let lanes = self.lanes;
         let laps: Vec<Laps> = thread::scope(|scope| {
-            let run = |lane| {
-                let gates = &gates;
-                move || run(self.space, lane, gates, lanes.len())
-            };
+            let (space, gates) = (self.space, &gates);
+            let map = move |lane| map_and_unmap(space, lane, gates, lanes.len());
             let others: Vec<_> = lanes[1..]
                 .iter()
-                .map(|lane| scope.spawn(run(lane)))
+                .map(|lane| scope.spawn(move || map(lane)))
                 .collect();
-            let own = run(&lanes[0])();
+            let own = map(&lanes[0]);
             let others = others
                 .into_iter()
                 .map(|other| other.join().expect("a thread that maps does not panic"));
@@ -152,7 +149,7 @@ impl Subject for Race<'_> {
     }
 }
 
-fn run(
+fn map_and_unmap(
     space: &Arc<dyn AddressSpace>,
     lane: &Lane,
     gates: &[AtomicUsize; 2],
