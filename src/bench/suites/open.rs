@@ -16,7 +16,7 @@ use crate::types::{Backend, Suite, VfioNode};
 pub const ENTRY: SuiteEntry = SuiteEntry {
     suite: Suite::Open,
     time: Duration::from_secs(3),
-    least: 4,
+    least: 2,
     rows,
     memory: |_| Memory::default(),
     launch,
