@@ -1,13 +1,20 @@
 //! Measures what mapping and unmapping memory costs.
 
+mod compare;
+mod difference;
 mod environment;
+#[cfg(test)]
+pub(crate) mod example;
 mod mapping;
 mod record;
 mod sampler;
 mod statistics;
+mod student;
 mod warning;
 
 pub use crate::iommu::PageKind;
+pub use compare::{CONFIDENCE_OF_ALL, Change, Changes, Verdict, compare};
+pub use difference::Difference;
 pub use environment::{Environment, HugePageReserve, MeasuredDevice, MeasuredIommu, MeasuredSpace};
 pub use mapping::{BenchError, Configuration, Measured, Plan, Step, run};
 pub use record::{
