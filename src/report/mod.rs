@@ -1,6 +1,7 @@
 //! Results turned into what a person or a script reads: text or one JSON document on standard output.
 
 mod bench;
+mod bench_csv;
 mod bench_page;
 mod binding;
 mod capture;
@@ -28,6 +29,7 @@ mod vfs;
 mod walk;
 
 pub use bench::BenchReport;
+pub use bench_csv::bench_csv;
 pub use bench_page::bench_page;
 pub use binding::{BindingReport, PlanReport};
 pub use capture::CaptureReport;
