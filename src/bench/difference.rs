@@ -110,7 +110,9 @@ const FIELDS: &[Field] = &[
     ("type of the default domain", |host| {
         of_device(host, |device| known(device.domain.as_ref()))
     }),
-    ("IOMMU", |host| of_iommu(host, |iommu| iommu.kind.clone())),
+    ("IOMMU", |host| {
+        of_iommu(host, |iommu| iommu.kind.to_string())
+    }),
     ("version of the IOMMU", |host| {
         of_iommu(host, |iommu| known(iommu.version.as_ref()))
     }),

@@ -1,7 +1,9 @@
 //! The host as it was during a run: enough to tell two runs apart.
 
 use serde::{Deserialize, Serialize};
+use std::thread;
 
+use crate::host::{Host, HugePages, IommuKind, PciDevice, TransparentHugePages};
 use crate::types::{Backend, Bdf, GroupId};
 
 /// The host during a run.
@@ -75,8 +77,8 @@ pub struct MeasuredDevice {
 pub struct MeasuredIommu {
     /// Its name, as `dmar0`.
     pub name: String,
-    /// What it is, as `vtd`.
-    pub kind: String,
+    /// What it is.
+    pub kind: IommuKind,
     /// The version of its architecture.
     pub version: Option<String>,
     /// The bits of an IOVA.
@@ -98,4 +100,103 @@ pub struct MeasuredSpace {
     pub room: u64,
     /// How many mappings it takes; `None` if there is no limit.
     pub entries: Option<u32>,
+}
+
+/// What the names of the kernel's parameters begin with that bear on mapping and on time.
+const PARAMETERS: [&str; 22] = [
+    "amd_iommu",
+    "amd_pstate",
+    "arm-smmu",
+    "cpuidle",
+    "default_hugepagesz",
+    "hugepages",
+    "intel_idle",
+    "intel_iommu",
+    "intel_pstate",
+    "intremap",
+    "iommu",
+    "isolcpus",
+    "maxcpus",
+    "mem=",
+    "mitigations",
+    "nohz",
+    "nosmt",
+    "numa",
+    "pci",
+    "swiotlb",
+    "transparent_hugepage",
+    "vfio",
+];
+
+impl Environment {
+    /// The host as it is now, with these devices. The address spaces are not known before they are opened.
+    #[must_use]
+    pub fn of(host: &Host, devices: &[PciDevice]) -> Self {
+        let is_told = |word: &String| {
+            let name = word.trim_start_matches('-');
+            PARAMETERS.iter().any(|start| name.starts_with(start))
+        };
+        let limit = host.locked_memory().filter(|limit| !limit.exempt);
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: host.kernel_release(),
+            kernel_parameters: host
+                .kernel_parameters()
+                .into_iter()
+                .filter(is_told)
+                .collect(),
+            processor: host.processor_model(),
+            processors: thread::available_parallelism()
+                .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
+            node: host.own_node(),
+            governor: host.governor(),
+            load: host.load(),
+            virtual_machine: host.is_virtual_machine(),
+            memory: host.total_memory(),
+            transparent_huge_pages: host.transparent_huge_pages().map(|use_of| {
+                match use_of {
+                    TransparentHugePages::Always => "always",
+                    TransparentHugePages::OnRequest => "madvise",
+                    TransparentHugePages::Never => "never",
+                }
+                .to_owned()
+            }),
+            huge_pages: host
+                .huge_pages()
+                .into_iter()
+                .map(|HugePages { size, total, free }| HugePageReserve { size, total, free })
+                .collect(),
+            locked_memory: limit.and_then(|limit| limit.soft),
+            devices: devices
+                .iter()
+                .map(|device| MeasuredDevice::of(host, device))
+                .collect(),
+            spaces: Vec::new(),
+        }
+    }
+}
+
+impl MeasuredDevice {
+    fn of(host: &Host, device: &PciDevice) -> Self {
+        let unit = host.iommu_unit(device.bdf);
+        let group = device.group.and_then(|group| host.group(group).ok());
+        Self {
+            bdf: device.bdf,
+            id: device.id.to_string(),
+            driver: device.driver.clone(),
+            node: device.numa_node,
+            group: device.group,
+            domain: group.and_then(|group| group.domain),
+            iommu: unit.map(|unit| MeasuredIommu {
+                name: unit.name,
+                kind: unit.kind,
+                version: unit.version,
+                address_width: unit.address_width,
+                page_sizes: unit
+                    .page_sizes
+                    .map_or_else(Vec::new, |sizes| sizes.iter().collect()),
+                features: unit.features.into_iter().map(str::to_owned).collect(),
+            }),
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! A record made up for tests, of all suites, with the noise of launches and blocks that real ones have.
 
 use super::*;
+use crate::host::IommuKind;
 use crate::types::{Backend, Iova, Suite};
 
 const LAUNCHES: u32 = 5;
@@ -290,7 +291,7 @@ fn environment() -> Environment {
             domain: Some("DMA-FQ".to_owned()),
             iommu: Some(MeasuredIommu {
                 name: "dmar0".to_owned(),
-                kind: "vtd".to_owned(),
+                kind: IommuKind::Vtd,
                 version: Some("1.0".to_owned()),
                 address_width: Some(48),
                 page_sizes: vec![4 << 10, 2 << 20, 1 << 30],

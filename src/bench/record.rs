@@ -149,6 +149,8 @@ pub enum Phase {
     Pin,
     /// The kernel pins the pages and enters them in the IOMMU's table.
     Map,
+    /// What is left of the map when its pinning is taken out: the kernel enters the pages in the IOMMU's table.
+    Enter,
     /// From nothing to mapped memory, all together.
     Ready,
     /// The kernel takes them out again, and lets the pages go.
@@ -173,6 +175,7 @@ impl fmt::Display for Phase {
             Self::Fault => "fault",
             Self::Pin => "pin",
             Self::Map => "map",
+            Self::Enter => "enter",
             Self::Ready => "ready",
             Self::Unmap => "unmap",
             Self::Space => "space",

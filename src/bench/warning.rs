@@ -9,7 +9,7 @@ use std::fmt;
 pub enum Warning {
     /// Other work shared the processors: blocks of the same series differ much.
     NoisyHost {
-        /// How far apart the middle half of the block medians is, as a part of the median: of the worst series.
+        /// How far apart the middle half of the block medians is, as a part of the median: of the series in the middle.
         spread: f64,
         /// The load average of the last minute before the run.
         load: Option<f64>,

@@ -190,6 +190,10 @@ impl AddressSpace for Ioas {
     fn entries_left(&self) -> Result<Option<u32>, IommuError> {
         Ok(None)
     }
+
+    fn file(&self) -> Option<(BorrowedFd<'_>, Option<u32>)> {
+        Some((self.fd(), Some(self.id)))
+    }
 }
 
 impl Ioas {

@@ -162,6 +162,10 @@ impl AddressSpace for Container {
     fn entries_left(&self) -> Result<Option<u32>, IommuError> {
         self.info().map(|info| info.dma_avail)
     }
+
+    fn file(&self) -> Option<(BorrowedFd<'_>, Option<u32>)> {
+        Some((self.fd(), None))
+    }
 }
 
 fn unmap_failed(range: IovaRange, errno: Errno) -> IommuError {

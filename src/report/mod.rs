@@ -23,12 +23,13 @@ mod progress;
 mod recover;
 mod series;
 mod show;
+mod sparkline;
 mod style;
 mod tree;
 mod vfs;
 mod walk;
 
-pub use bench::BenchReport;
+pub use bench::row_name;
 pub use bench_csv::bench_csv;
 pub use bench_page::bench_page;
 pub use binding::{BindingReport, PlanReport};

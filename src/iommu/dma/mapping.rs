@@ -55,7 +55,7 @@ impl DmaMapping {
     ///
     /// # Panics
     /// If `part` is empty or not within the buffer.
-    pub(in crate::iommu) fn through_file(
+    pub fn through_file(
         space: &Arc<dyn AddressSpace>,
         buffer: &Arc<DmaBuffer>,
         part: Range<usize>,
@@ -172,7 +172,7 @@ impl DmaMapping {
 }
 
 /// The IOVAs of a part of a buffer, and its first byte.
-fn place(
+pub(super) fn place(
     buffer: &DmaBuffer,
     part: &Range<usize>,
     iova: Iova,
