@@ -25,6 +25,9 @@ _iommu__tool() {
             iommu__tool,capture)
                 cmd="iommu__tool__subcmd__capture"
                 ;;
+            iommu__tool,compare)
+                cmd="iommu__tool__subcmd__compare"
+                ;;
             iommu__tool,completions)
                 cmd="iommu__tool__subcmd__completions"
                 ;;
@@ -91,6 +94,9 @@ _iommu__tool() {
             iommu__tool__subcmd__help,capture)
                 cmd="iommu__tool__subcmd__help__subcmd__capture"
                 ;;
+            iommu__tool__subcmd__help,compare)
+                cmd="iommu__tool__subcmd__help__subcmd__compare"
+                ;;
             iommu__tool__subcmd__help,completions)
                 cmd="iommu__tool__subcmd__help__subcmd__completions"
                 ;;
@@ -155,7 +161,7 @@ _iommu__tool() {
 
     case "${cmd}" in
         iommu__tool)
-            opts="-v -q -h -V --json --verbose --quiet --color --sysroot --help --version list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help"
+            opts="-v -q -h -V --json --verbose --quiet --color --sysroot --help --version list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench compare walk faults completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -283,6 +289,35 @@ _iommu__tool() {
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --sysroot)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iommu__subcmd__tool__subcmd__compare)
+            opts="-v -q -h --fail-above --all --json --verbose --quiet --color --sysroot --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --fail-above)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -556,7 +591,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__help)
-            opts="list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help"
+            opts="list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench compare walk faults completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -598,6 +633,20 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__help__subcmd__capture)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iommu__subcmd__tool__subcmd__help__subcmd__compare)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -4,11 +4,13 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 mod binding;
+mod comparison;
 mod mapping;
 mod measuring;
 mod validation;
 
 pub use binding::{BindArgs, BindFlags, RecoverArgs, RunArgs, UnbindArgs};
+pub use comparison::CompareArgs;
 pub use mapping::{
     Direction, DmaArgs, DumpArgs, FillArgs, HoldArgs, MapArgs, MapPages, MapProtection, MapsArgs,
     UnmapArgs,
@@ -127,6 +129,8 @@ pub enum Command {
     Test(TestArgs),
     /// Measure how long mapping and unmapping memory takes
     Bench(BenchArgs),
+    /// Show what became slower or faster from one run of bench to another
+    Compare(CompareArgs),
     /// Show how the IOMMU translates an address of a device, step by step
     Walk(WalkArgs),
     /// Show what devices tried and an IOMMU blocked

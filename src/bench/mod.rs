@@ -3,8 +3,12 @@
 //! [`run`] measures a [`Plan`] and makes a [`Record`] of it, which is all that reports and comparisons are made from.
 
 mod analysis;
+mod compare;
+mod difference;
 mod environment;
 mod error;
+#[cfg(test)]
+pub(crate) mod example;
 mod fit;
 mod plan;
 mod record;
@@ -12,10 +16,13 @@ mod run;
 mod sampler;
 mod space;
 mod statistics;
+mod student;
 mod suites;
 mod warning;
 
 pub use crate::iommu::PageKind;
+pub use compare::{CONFIDENCE_OF_ALL, Change, Changes, Verdict, compare};
+pub use difference::Difference;
 pub use environment::{Environment, HugePageReserve, MeasuredDevice, MeasuredIommu, MeasuredSpace};
 pub use error::BenchError;
 pub use plan::{LAUNCHES, Plan, PlannedDevice, PlannedPages, Row, Shape};

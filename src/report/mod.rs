@@ -6,6 +6,7 @@ mod bench_page;
 mod binding;
 mod capture;
 mod checks;
+mod compare;
 mod dma;
 mod doctor;
 mod duration;
@@ -20,6 +21,7 @@ mod list;
 mod mapping;
 mod progress;
 mod recover;
+mod series;
 mod show;
 mod sparkline;
 mod style;
@@ -35,6 +37,7 @@ pub use capture::CaptureReport;
 pub use checks::{
     CheckList, DeviceReport, HeldTestReport, ListedEngine, Rate, Subject, TestReport, outcome_text,
 };
+pub use compare::CompareReport;
 pub use dma::{DmaReport, DmaVerdict};
 pub use doctor::DoctorReport;
 pub use error::ErrorReport;
