@@ -2,10 +2,11 @@
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
-use super::words::{bytes, size_text};
+use super::words::bytes;
 use crate::bench::{Interval, Key, Phase, Route, Series};
 use crate::report::Style;
 use crate::report::duration::duration;
+use crate::report::series::size;
 use crate::report::sparkline::sparkline;
 use crate::types::Suite;
 
@@ -174,13 +175,13 @@ impl Columns {
         let all: [Label; 8] = [
             ("backend", |key| key.backend.to_string()),
             ("pages", |key| key.pages.clone().unwrap_or_default()),
-            ("size", |key| key.size.map_or_else(String::new, size_text)),
+            ("size", |key| key.size.map_or_else(String::new, size)),
             ("way", |key| key.route.to_string()),
             ("threads", |key| key.threads.to_string()),
             ("devices", |key| key.devices.to_string()),
             ("others", |key| key.live.to_string()),
             ("within", |key| {
-                key.working_set.map_or_else(String::new, size_text)
+                key.working_set.map_or_else(String::new, size)
             }),
         ];
         let Some(first) = series.first() else {

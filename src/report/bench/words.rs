@@ -5,40 +5,21 @@ use std::io::{self, Write};
 use crate::bench::{Breakdown, Fit, Interval, Key, Phase, Ratio, Route};
 use crate::report::Style;
 use crate::report::duration::duration;
+use crate::report::series::{size, subject};
 use crate::report::sparkline::bar;
-use crate::types::{Size, Suite};
+use crate::types::Suite;
 
-/// What a row is about, in a few words.
+/// What is measured, for the progress.
 #[must_use]
 pub fn row_name(key: &Key) -> String {
-    let mut words = vec![key.suite.to_string(), key.backend.to_string()];
-    words.extend(key.size.map(size_text));
-    words.extend(key.pages.as_ref().map(|pages| format!("of {pages} pages")));
-    match key.route {
-        Route::Address => {}
-        Route::File => words.push("as a file".to_owned()),
-        Route::Strategy => words.push("the fastest way".to_owned()),
-        Route::Bare => words.push("by bare calls".to_owned()),
-    }
-    if key.threads > 1 {
-        words.push(format!("by {} threads", key.threads));
-    }
-    if key.devices > 1 {
-        words.push(format!("with {} devices", key.devices));
-    }
-    if key.live > 0 {
-        words.push(format!("beside {} mappings", key.live));
-    }
-    if let Some(set) = key.working_set {
-        words.push(format!("in {}", size_text(set)));
-    }
-    words.join(" ")
+    let Key { suite, backend, .. } = key;
+    format!("{suite} {backend} {}", subject(key))
 }
 
 /// A ratio in words: what was varied, and what that costs.
 pub fn statement(of: &Key, with: &Key, ratio: Ratio) -> String {
     let shape = [
-        of.size.map(size_text),
+        of.size.map(size),
         of.pages.as_ref().map(|pages| format!("of {pages} pages")),
         Some(format!("through {}", of.backend)),
     ];
@@ -107,7 +88,7 @@ pub fn write_breakdown(out: &mut dyn Write, style: Style, breakdown: &Breakdown)
         backend,
         pages,
         route,
-        size,
+        size: bytes,
         extrapolated_from,
         parts,
     } = breakdown;
@@ -120,7 +101,7 @@ pub fn write_breakdown(out: &mut dyn Write, style: Style, breakdown: &Breakdown)
     write!(
         out,
         "  {} through {backend}, {how}: {}",
-        size_text(*size),
+        size(*bytes),
         style.heading(&duration(total))
     )?;
     let several = start().count() > 1;
@@ -134,7 +115,7 @@ pub fn write_breakdown(out: &mut dyn Write, style: Style, breakdown: &Breakdown)
         write!(out, "; unmap {}", duration(unmap.time))?;
     }
     if let Some(from) = extrapolated_from {
-        write!(out, " (extrapolated from up to {})", size_text(*from))?;
+        write!(out, " (extrapolated from up to {})", size(*from))?;
     }
     writeln!(out)?;
     if several && style.is_colored() && total > 0.0 {
@@ -142,11 +123,6 @@ pub fn write_breakdown(out: &mut dyn Write, style: Style, breakdown: &Breakdown)
         writeln!(out, "    {}", bar(&shares))?;
     }
     Ok(())
-}
-
-/// A size as users write it.
-pub fn size_text(bytes: u64) -> String {
-    Size::new(bytes).map_or_else(|| "0".to_owned(), |size| size.to_string())
 }
 
 /// A number of bytes with three digits that matter.
