@@ -57,7 +57,7 @@ impl DmaBuffer {
 
     /// As [`Self::allocate`], but where transparent huge pages are scarce, the rest is made of base pages; and no page is there before
     /// [`Self::populate`] is told to make it.
-    pub(super) fn reserve(size: Size, pages: PageKind) -> Result<Self, IommuError> {
+    pub fn reserve(size: Size, pages: PageKind) -> Result<Self, IommuError> {
         let page = pages.page(size)?;
         let failed = |error: io::Error| not_given(size, pages, &error);
         let too_large = || failed(Errno::ENOMEM.into());
