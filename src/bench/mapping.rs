@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::sampler::{Amount, Record, Sample, Subject, fill};
+use super::sampler::{Amount, Sample, Samples, Subject, fill};
 use crate::device::{DeviceError, VfioDevice};
 use crate::iommu::{
     self, AddressSpace, DmaBuffer, DmaMapping, IommuError, IovaAllocator, IovaError, PageKind,
@@ -47,7 +47,7 @@ pub struct Measured {
     /// Where it was mapped.
     pub iova: Iova,
     /// The samples.
-    pub record: Record,
+    pub record: Samples,
 }
 
 /// Why nothing could be measured, or not all.
@@ -114,7 +114,7 @@ pub fn run(
         iovas.extend(placed);
     }
 
-    let mut records = vec![Record::default(); plan.configurations.len()];
+    let mut records = vec![Samples::default(); plan.configurations.len()];
     let mut end = ControlFlow::Continue(());
     'launches: for launch in 1..=LAUNCHES {
         let target = plan.amount.part(launch, LAUNCHES);

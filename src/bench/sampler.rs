@@ -36,14 +36,14 @@ pub trait Subject {
 
 /// The samples of one configuration, in the order in which they were taken.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Record {
+pub struct Samples {
     /// Time of each map in nanoseconds.
     pub map_ns: Vec<u64>,
     /// Time of each unmap in nanoseconds.
     pub unmap_ns: Vec<u64>,
 }
 
-impl Record {
+impl Samples {
     fn add(&mut self, sample: Sample) {
         self.map_ns.push(nanoseconds(sample.map));
         self.unmap_ns.push(nanoseconds(sample.unmap));
@@ -99,7 +99,7 @@ impl Amount {
 
     /// How much of it a record holds, from 0 to 1.
     #[must_use]
-    pub fn reached(self, record: &Record) -> f64 {
+    pub fn reached(self, record: &Samples) -> f64 {
         let of = |whole: usize| record.count() as f64 / whole as f64;
         let reached = match self {
             Self::Exactly(count) => of(count),
@@ -112,7 +112,7 @@ impl Amount {
     }
 
     /// How many samples the next block has.
-    fn next_block(self, record: &Record) -> usize {
+    fn next_block(self, record: &Samples) -> usize {
         let most = match self {
             Self::Exactly(count) => count,
             Self::Within { most, .. } => most,
@@ -130,9 +130,9 @@ impl Amount {
 /// The first error of a subject; the records keep what was taken until then.
 pub fn fill<S: Subject>(
     subjects: &mut [S],
-    records: &mut [Record],
+    records: &mut [Samples],
     amount: Amount,
-    mut after_block: impl FnMut(usize, &[Record]) -> ControlFlow<()>,
+    mut after_block: impl FnMut(usize, &[Samples]) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, S::Error> {
     assert_eq!(subjects.len(), records.len());
     for subject in subjects.iter_mut() {
@@ -203,14 +203,14 @@ mod tests {
         }
     }
 
-    fn go_on(_: usize, _: &[Record]) -> ControlFlow<()> {
+    fn go_on(_: usize, _: &[Samples]) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
     #[test]
     fn warm_up_is_not_recorded_and_every_other_sample_is() {
         let log = RefCell::default();
-        let mut records = [Record::default()];
+        let mut records = [Samples::default()];
 
         let end = fill(
             &mut [Clockwork::new('a', &log)],
@@ -234,7 +234,7 @@ mod tests {
 
         let end = fill(
             &mut subjects,
-            &mut [Record::default(), Record::default()],
+            &mut [Samples::default(), Samples::default()],
             Amount::Exactly(30),
             go_on,
         );
@@ -253,7 +253,7 @@ mod tests {
         let log = RefCell::default();
         let mut slow = Clockwork::new('s', &log);
         slow.unit = Duration::from_millis(1);
-        let mut records = [Record::default(), Record::default()];
+        let mut records = [Samples::default(), Samples::default()];
         let amount = Amount::Within {
             most: 1000,
             least: 50,
@@ -268,14 +268,14 @@ mod tests {
         );
 
         assert_eq!(end, Ok(ControlFlow::Continue(())));
-        assert_eq!(records.each_ref().map(Record::count), [50, 1000]);
+        assert_eq!(records.each_ref().map(Samples::count), [50, 1000]);
     }
 
     #[test]
     fn an_early_end_keeps_what_was_measured() {
         let log = RefCell::default();
-        let mut records = [Record::default()];
-        let stop_at_50 = |_: usize, records: &[Record]| match records[0].count() {
+        let mut records = [Samples::default()];
+        let stop_at_50 = |_: usize, records: &[Samples]| match records[0].count() {
             50.. => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         };
@@ -295,7 +295,7 @@ mod tests {
         let log = RefCell::default();
         let mut subject = Clockwork::new('a', &log);
         subject.fails_at = Some(31);
-        let mut records = [Record::default()];
+        let mut records = [Samples::default()];
 
         let end = fill(&mut [subject], &mut records, Amount::Exactly(1000), go_on);
 

@@ -53,7 +53,9 @@ struct Figures {
 
 impl Figures {
     fn of(samples: &[u64], size: Size) -> Option<Self> {
-        let summary = Summary::of(samples)?;
+        let mut sorted = samples.to_vec();
+        sorted.sort_unstable();
+        let summary = Summary::of(&sorted, &[])?;
         let pages = size.bytes() as f64 / PAGE as f64;
         Some(Self {
             summary,
@@ -199,7 +201,7 @@ impl Report for BenchReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::{Configuration, PageKind, Record};
+    use crate::bench::{Configuration, PageKind, Samples};
 
     fn report(complete: bool) -> BenchReport {
         let configuration = |size: &str, pages| Configuration {
@@ -211,7 +213,7 @@ mod tests {
             Measured {
                 configuration: configuration("4K", PageKind::Base),
                 iova: Iova(0x10_0000),
-                record: Record {
+                record: Samples {
                     map_ns: (1..=5000).collect(),
                     unmap_ns: vec![900; 5000],
                 },
@@ -219,7 +221,7 @@ mod tests {
             Measured {
                 configuration: configuration("2M", PageKind::Transparent),
                 iova: Iova(0x20_0000),
-                record: Record {
+                record: Samples {
                     map_ns: vec![51_200, 51_200, 102_400],
                     unmap_ns: vec![1_000_000; 3],
                 },
@@ -227,7 +229,7 @@ mod tests {
             Measured {
                 configuration: configuration("1G", PageKind::Transparent),
                 iova: Iova(0x4000_0000),
-                record: Record::default(),
+                record: Samples::default(),
             },
         ];
         let bdf = "0000:00:03.0".parse().unwrap();

@@ -71,7 +71,7 @@ pub fn bench_page(report: &BenchReport, measured: &[Measured]) -> String {
         .flat_map(|(name, times)| {
             measured
                 .iter()
-                .filter_map(|measured| row(measured, name, Summary::of(times(measured))?))
+                .filter_map(|measured| row(measured, name, summary_of(times(measured))?))
         })
         .collect();
     page.table(
@@ -109,7 +109,7 @@ fn medians(measured: &[Measured], times: fn(&Measured) -> &[u64]) -> Vec<Line> {
             "{}, pages of {}",
             configuration.backend, configuration.pages
         );
-        let Some(summary) = Summary::of(times(measured)) else {
+        let Some(summary) = summary_of(times(measured)) else {
             continue;
         };
         let point = (configuration.size.bytes() as f64, summary.p50 as f64);
@@ -125,6 +125,12 @@ fn medians(measured: &[Measured], times: fn(&Measured) -> &[u64]) -> Vec<Line> {
         line.points.sort_by(|one, other| one.0.total_cmp(&other.0));
     }
     lines
+}
+
+fn summary_of(times: &[u64]) -> Option<Summary> {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    Summary::of(&sorted, &[])
 }
 
 /// A line for each combination: how many of its calls took no longer than a time.
@@ -177,7 +183,7 @@ fn size(bytes: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::{Configuration, PageKind, Record};
+    use crate::bench::{Configuration, PageKind, Samples};
     use crate::types::{Backend, Iova};
 
     fn measured(size: &str, backend: Backend, map_ns: Vec<u64>) -> Measured {
@@ -188,7 +194,7 @@ mod tests {
                 pages: PageKind::Base,
             },
             iova: Iova(0x10_0000),
-            record: Record {
+            record: Samples {
                 unmap_ns: map_ns.iter().map(|time| time * 2).collect(),
                 map_ns,
             },
