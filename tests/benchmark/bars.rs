@@ -119,7 +119,9 @@ pub fn print(rows: &[Row]) {
     });
     for line in lines {
         let padded = line.iter().zip(widths);
-        let text: Vec<_> = padded.map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let text: Vec<_> = padded
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
         println!("{}", text.join("  ").trim_end());
     }
 }

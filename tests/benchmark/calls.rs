@@ -2,13 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 use iommu_tool::bench::{interval_of_median, median};
-use iommu_tool::iommu::{
-    AddressSpace, BareMapping, DmaBuffer, DmaMapping, IovaAllocator, PageKind, alignment,
-};
+use iommu_tool::iommu::{BareMapping, DmaBuffer, DmaMapping, IovaAllocator, PageKind, alignment};
 use iommu_tool::types::{Iova, Protection, Size};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Space;
 use super::bars::{Bound, Measured, Row};
 use super::turns::{self, QUICK, Turns, Way};
 
@@ -17,8 +16,6 @@ const PLACE: Iova = Iova(1 << 36);
 const LIVE: usize = 16_000;
 const CLEARED: usize = 1000;
 const RW: Protection = Protection::ReadWrite;
-
-type Space = Arc<dyn AddressSpace>;
 
 fn buffer(bytes: usize, pages: PageKind) -> Result<Arc<DmaBuffer>> {
     let size = Size::new(bytes as u64).context("no size")?;
@@ -55,10 +52,8 @@ fn sum((map, unmap): (Duration, Duration)) -> Duration {
 pub fn one_page(empty: &Space, full: &Space) -> Result<Vec<Row>> {
     let page = buffer(PAGE, PageKind::Base)?;
     let lots = buffer(LIVE * PAGE, PageKind::Base)?;
-    let mut places = [empty, full].map(|space| Ok::<_, anyhow::Error>(IovaAllocator::new(&space.iova_ranges()?)));
-    let [Ok(few), Ok(many)] = &mut places else {
-        anyhow::bail!("no usable IOVAs");
-    };
+    let mut few = IovaAllocator::new(&empty.iova_ranges()?);
+    let mut many = IovaAllocator::new(&full.iova_ranges()?);
     let mut live = Vec::new();
     for at in 0..LIVE {
         // Every second page stays free, so that the allocator has as many gaps.
@@ -77,10 +72,10 @@ pub fn one_page(empty: &Space, full: &Space) -> Result<Vec<Row>> {
     let mut ways: [Way<'_>; 6] = [
         Box::new(|| bare_pair(&mut bare_few).map(sum)),
         Box::new(|| pair(empty, &page, PLACE).map(sum)),
-        Box::new(|| placed(empty, few)),
+        Box::new(|| placed(empty, &mut few)),
         Box::new(|| bare_pair(&mut bare_many).map(sum)),
         Box::new(|| pair(full, &page, PLACE).map(sum)),
-        Box::new(|| placed(full, many)),
+        Box::new(|| placed(full, &mut many)),
     ];
     let medians = turns::take(&mut ways, QUICK)?;
     drop(ways);

@@ -28,6 +28,8 @@ use lab::{DeviceKind, Guest, Iommu, Kernel, Machine};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+type Space = Arc<dyn AddressSpace>;
+
 /// Say to this program that it is in the guest, and what to measure there: then come two devices.
 const HOLDER: &str = "--holder-in-guest";
 const BARS: &str = "--bars-in-guest";
@@ -79,7 +81,10 @@ const BIND: &str = "set -eu
 fn print_bars() -> Result<()> {
     let cores = available_parallelism()?.get();
     let load = || std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    println!("{cores} processors for this; load before: {}", load().trim());
+    println!(
+        "{cores} processors for this; load before: {}",
+        load().trim()
+    );
     let mut rows = program::measure(&lab::binary()?)?;
     let smp = if cores > 4 { 4 } else { 2 };
     let machines = [
@@ -116,11 +121,7 @@ fn print_bars() -> Result<()> {
 }
 
 /// Opens an address space for each device, with each backend in turn, and prints what is measured in them for the host to read.
-fn in_guest(
-    one: &str,
-    other: &str,
-    measure: fn(&Arc<dyn AddressSpace>, &Arc<dyn AddressSpace>) -> Result<Vec<Row>>,
-) -> Result<()> {
+fn in_guest(one: &str, other: &str, measure: fn(&Space, &Space) -> Result<Vec<Row>>) -> Result<()> {
     let host = Host::live();
     for backend in [Backend::Type1, Backend::Iommufd] {
         let open = |bdf: &str| -> Result<_> {
@@ -137,7 +138,7 @@ fn in_guest(
     Ok(())
 }
 
-fn bars_of(one: &Arc<dyn AddressSpace>, other: &Arc<dyn AddressSpace>) -> Result<Vec<Row>> {
+fn bars_of(one: &Space, other: &Space) -> Result<Vec<Row>> {
     let mut rows = calls::one_page(one, other)?;
     rows.extend(calls::placement(one)?);
     rows.extend(calls::clearing(one)?);

@@ -1,20 +1,19 @@
 //! Bars 3, 4 and 6: large memory by the mapping strategy, against what a plain program does.
 
 use anyhow::{Context, Result};
-use iommu_tool::iommu::{AddressSpace, BareMapping, DmaBuffer, DmaMapping, Memory, PageKind};
+use iommu_tool::iommu::{BareMapping, DmaBuffer, DmaMapping, Memory, PageKind};
 use iommu_tool::types::{Backend, Iova, Protection, Size};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::Space;
 use super::bars::{Bound, Measured, Row};
 use super::turns::{self, Turns};
 
 const RW: Protection = Protection::ReadWrite;
 const PLACE: Iova = Iova(1 << 36);
 const RESERVED: &str = "/proc/sys/vm/nr_hugepages";
-
-type Space = Arc<dyn AddressSpace>;
 
 fn bare(space: &Space, buffer: &Arc<DmaBuffer>) -> Result<BareMapping> {
     BareMapping::new(space, buffer, 0..buffer.size(), PLACE)?.context("no file of the kernel's")
@@ -139,13 +138,19 @@ pub fn threads(space: &Space) -> Result<Vec<Row>> {
             Ok(begin.elapsed())
         };
         let times: Vec<_> = thread::scope(|scope| {
-            let others: Vec<_> = (0..count).map(|index| scope.spawn(move || one(index))).collect();
+            let others: Vec<_> = (0..count)
+                .map(|index| scope.spawn(move || one(index)))
+                .collect();
             others
                 .into_iter()
                 .map(|other| other.join().expect("mapping does not panic"))
                 .collect()
         });
-        let slowest = times.into_iter().collect::<Result<Vec<_>>>()?.into_iter().max();
+        let slowest = times
+            .into_iter()
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .max();
         // The time for as much work as one thread does.
         Ok(slowest.context("no thread")? / u32::try_from(count)?)
     };
@@ -158,7 +163,7 @@ pub fn threads(space: &Space) -> Result<Vec<Row>> {
     for (count, bound) in [(2, 1.8), (4, 3.0)] {
         // Four threads need a core each, and one that is left for the rest of the machine.
         let measured = if count > 2 && cores < count {
-            Measured::NotHere(format!("{cores} processors"))
+            Measured::NotHere("needs more than 4 processors".to_owned())
         } else {
             let medians = turns::take(&mut [Box::new(|| by(1)), Box::new(|| by(count))], turns)?;
             turns::ratio(&medians[0], &medians[1])?
