@@ -35,27 +35,42 @@ const HOLDER: &str = "--holder-in-guest";
 const BARS: &str = "--bars-in-guest";
 const INSTRUCTIONS: &str = "--instructions-in-guest";
 
+/// What measures bars in a guest, in the address spaces of two devices.
+type Measure = fn(&Space, &Space) -> Result<Vec<Row>>;
+
+/// Which bars each measures.
+const IN_GUEST: &[(&[u8], Measure)] = &[
+    (&[1, 2], calls::one_page),
+    (&[3], |space, _| memory::cold(space)),
+    (&[4], |space, _| memory::hot(space)),
+    (&[5], |space, _| calls::placement(space)),
+    (&[6], |space, _| memory::threads(space)),
+    (&[7], |space, _| calls::clearing(space)),
+    (&[8], |space, _| calls::against_itself(space)),
+];
+
+/// The same, in a guest whose clock counts instructions.
+const COUNTED: &[(&[u8], Measure)] = &[(&[1], |space, _| calls::instructions(space))];
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let numbers = |words: &[&str]| -> Result<Vec<u8>> {
+        let words = words.iter().map(|word| word.parse::<u8>());
+        words.collect::<Result<_, _>>().context(USAGE)
+    };
     match arguments.as_slice() {
         [HOLDER, held, free] => holder::measure(held.parse()?, free.parse()?),
-        [BARS, one, other] => in_guest(one, other, bars_of),
-        [INSTRUCTIONS, one, other] => in_guest(one, other, |one, _| calls::instructions(one)),
+        [BARS, one, other, wanted @ ..] => in_guest(one, other, IN_GUEST, &numbers(wanted)?),
+        [INSTRUCTIONS, one, other, wanted @ ..] => in_guest(one, other, COUNTED, &numbers(wanted)?),
+        ["bars"] => print_bars(&(1..=9).collect::<Vec<_>>()),
+        ["bars", wanted @ ..] => print_bars(&numbers(wanted)?),
+        ["holder"] => print_holder(),
         [] => {
-            lab::stop_on_signals()?;
-            print_bars()?;
+            print_bars(&(1..=9).collect::<Vec<_>>())?;
             print_holder()
         }
-        ["bars"] => {
-            lab::stop_on_signals()?;
-            print_bars()
-        }
-        ["holder"] => {
-            lab::stop_on_signals()?;
-            print_holder()
-        }
-        _ => anyhow::bail!("usage: tests/benchmark/run [bars|holder]"),
+        _ => anyhow::bail!(USAGE),
     }
 }
 
@@ -73,55 +88,62 @@ fn boot(machine: Machine) -> Result<Guest> {
     Guest::boot(&machine, &lab::binary()?)
 }
 
+const USAGE: &str = "usage: tests/benchmark/run [bars [NUMBER...] | holder]";
+
 /// Binds both devices; their addresses are $1 and $2 then.
 const BIND: &str = "set -eu
     set -- $(cd /sys/bus/pci/devices && grep -l 0x11e8 */device | sed 's/.device//')
     iommu-tool bind $1 $2 >/dev/null";
 
-fn print_bars() -> Result<()> {
+/// Measures these bars, and prints them as one table.
+fn print_bars(wanted: &[u8]) -> Result<()> {
+    lab::stop_on_signals()?;
     let cores = available_parallelism()?.get();
     let load = || std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!(
-        "{cores} processors for this; load before: {}",
+        "{cores} processors to use; load of the machine before: {}",
         load().trim()
     );
-    let mut rows = program::measure(&lab::binary()?)?;
-    let smp = if cores > 4 { 4 } else { 2 };
-    let machines = [
-        (
-            BARS,
-            Machine {
-                memory: "4G".to_owned(),
-                smp: Some(smp),
-                ..Machine::default()
-            },
-        ),
-        (
-            INSTRUCTIONS,
-            Machine {
-                icount: true,
-                ..Machine::default()
-            },
-        ),
-    ];
-    for (what, machine) in machines {
+    let numbers: Vec<String> = wanted.iter().map(u8::to_string).collect();
+    let plain = Machine {
+        memory: "4G".to_owned(),
+        // Four threads need a processor each, and the rest of the machine one.
+        smp: Some(if cores > 4 { 4 } else { 2 }),
+        ..Machine::default()
+    };
+    let counted = Machine {
+        icount: true,
+        ..Machine::default()
+    };
+    let mut rows = Vec::new();
+    if wanted.contains(&9) {
+        rows.extend(program::measure(&lab::binary()?)?);
+    }
+    for (measures, what, machine) in [(IN_GUEST, BARS, plain), (COUNTED, INSTRUCTIONS, counted)] {
+        if !measures.iter().any(|(bars, _)| is_wanted(bars, wanted)) {
+            continue;
+        }
         let mut guest = boot(machine)?;
         let mut output = Vec::new();
-        let script = format!("{BIND}\nbenchmark {what} $1 $2");
+        let script = format!("{BIND}\nbenchmark {what} $1 $2 {}", numbers.join(" "));
         let status = guest.run_streaming(&script, None, &mut output, &mut std::io::stderr())?;
         ensure!(status == 0, "the measurement ended with status {status}");
         for line in String::from_utf8(output)?.lines() {
             rows.push(serde_json::from_str(line).with_context(|| line.to_owned())?);
         }
     }
-    rows.sort_by_key(|row| row.bar);
+    rows.sort_by_key(|row: &Row| row.bar);
     bars::print(&rows);
-    println!("load after: {}", load().trim());
+    println!("load of the machine after: {}", load().trim());
     Ok(())
 }
 
+fn is_wanted(bars: &[u8], wanted: &[u8]) -> bool {
+    bars.iter().any(|bar| wanted.contains(bar))
+}
+
 /// Opens an address space for each device, with each backend in turn, and prints what is measured in them for the host to read.
-fn in_guest(one: &str, other: &str, measure: fn(&Space, &Space) -> Result<Vec<Row>>) -> Result<()> {
+fn in_guest(one: &str, other: &str, measures: &[(&[u8], Measure)], wanted: &[u8]) -> Result<()> {
     let host = Host::live();
     for backend in [Backend::Type1, Backend::Iommufd] {
         let open = |bdf: &str| -> Result<_> {
@@ -131,28 +153,18 @@ fn in_guest(one: &str, other: &str, measure: fn(&Space, &Space) -> Result<Vec<Ro
             Ok((space, device))
         };
         let ((one, _device), (other, _other_device)) = (open(one)?, open(other)?);
-        for row in measure(&one, &other)? {
-            println!("{}", serde_json::to_string(&row)?);
+        for (_, measure) in measures.iter().filter(|(bars, _)| is_wanted(bars, wanted)) {
+            for row in measure(&one, &other)? {
+                println!("{}", serde_json::to_string(&row)?);
+            }
         }
     }
     Ok(())
 }
 
-fn bars_of(one: &Space, other: &Space) -> Result<Vec<Row>> {
-    let mut rows = calls::one_page(one, other)?;
-    rows.extend(calls::placement(one)?);
-    rows.extend(calls::clearing(one)?);
-    rows.extend(calls::against_itself(one)?);
-    rows.extend(memory::cold(one)?);
-    if one.backend() == Backend::Iommufd {
-        rows.extend(memory::hot(one)?);
-        rows.extend(memory::threads(one)?);
-    }
-    Ok(rows)
-}
-
 /// What mappings cost through a holder.
 fn print_holder() -> Result<()> {
+    lab::stop_on_signals()?;
     for backend in ["iommufd", "type1"] {
         let mut guest = boot(Machine {
             memory: "4G".to_owned(),

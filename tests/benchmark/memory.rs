@@ -76,8 +76,11 @@ pub fn cold(space: &Space) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Bar 4: memory that is there, of reserved pages.
+/// Bar 4: memory that is there, of reserved pages. Promised of iommufd alone.
 pub fn hot(space: &Space) -> Result<Vec<Row>> {
+    if space.backend() != Backend::Iommufd {
+        return Ok(Vec::new());
+    }
     reserve(200)?;
     let size = Size::new(256 << 20).context("no size")?;
     let memory = Memory::new(&**space, size, None, PLACE)?;
@@ -116,9 +119,12 @@ pub fn hot(space: &Space) -> Result<Vec<Row>> {
     }])
 }
 
-/// Bar 6: several threads in one address space, each with mappings of its own.
+/// Bar 6: several threads in one address space, each with mappings of its own. Promised of iommufd alone.
 pub fn threads(space: &Space) -> Result<Vec<Row>> {
     const PIECE: u64 = 16 << 20;
+    if space.backend() != Backend::Iommufd {
+        return Ok(Vec::new());
+    }
     let cores = thread::available_parallelism()?.get();
     let size = Size::new(PIECE).context("no size")?;
     let buffers: Vec<_> = (0..4)

@@ -37,6 +37,7 @@ impl DmaMapping {
     ///
     /// # Panics
     /// If `part` is empty or not within the buffer.
+    #[inline]
     pub fn new(
         space: &Arc<dyn AddressSpace>,
         buffer: &Arc<DmaBuffer>,
@@ -119,6 +120,7 @@ impl DmaMapping {
         Ok(mapping)
     }
 
+    #[inline]
     fn of(
         space: &Arc<dyn AddressSpace>,
         buffer: &Arc<DmaBuffer>,
@@ -153,6 +155,7 @@ impl DmaMapping {
     }
 
     /// Unmaps now, and says whether that worked.
+    #[inline]
     pub fn unmap(mut self) -> Result<(), IommuError> {
         self.take_out()
     }
@@ -197,6 +200,7 @@ impl DmaMapping {
         gone
     }
 
+    #[inline]
     fn take_out(&mut self) -> Result<(), IommuError> {
         self.mapped = false;
         match self.space.unmap(self.range) {
@@ -212,6 +216,7 @@ impl DmaMapping {
 }
 
 /// The IOVAs of a part of a buffer, and its first byte.
+#[inline]
 pub(super) fn place(
     buffer: &DmaBuffer,
     part: &Range<usize>,
@@ -224,6 +229,7 @@ pub(super) fn place(
 }
 
 impl Drop for DmaMapping {
+    #[inline]
     fn drop(&mut self) {
         if !self.mapped {
             return;
