@@ -154,9 +154,10 @@ fn rows_of(series: &[Series]) -> Vec<Vec<&Series>> {
         }
     }
     let place = |key: &Key| kinds.iter().position(|kind| **kind == key.pages);
+    let first = series[0].key.backend;
     rows.sort_by_key(|row| {
         (
-            row[0].key.backend,
+            row[0].key.backend != first,
             row[0].key.route == Route::Strategy,
             place(&row[0].key),
         )
