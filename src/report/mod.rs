@@ -7,6 +7,7 @@ mod binding;
 mod capture;
 mod checks;
 mod compare;
+mod date;
 mod dma;
 mod doctor;
 mod duration;

@@ -12,6 +12,7 @@ pub(super) fn size(bytes: u64) -> String {
 pub(super) fn pages(kind: &str) -> String {
     match kind {
         "thp" => "THP".to_owned(),
+        "best" => "the best pages".to_owned(),
         size => format!("{size} pages"),
     }
 }
