@@ -319,21 +319,36 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l json -d '
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l suite -d 'What to measure; \'all\' for everything' -r -f -a "map\t'What a map and an unmap cost, for memory that is in RAM already'
+cold\t'How long a guest\'s memory takes from nothing to mapped, and where the time goes'
+churn\t'What a map and an unmap cost beside many other mappings, up to the limit'
+threads\t'How mapping scales with threads in one address space'
+devices\t'What more devices in one address space cost'
+file\t'Mapping a memfd as such, against mapping its address (iommufd)'
+dma\t'How long the device takes to read and write mapped memory, and how far its IOMMU\'s cache reaches'
+open\t'What opening an address space and the device, and resetting it, cost'
+all\t'Every suite'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l backend -d 'The kernel interfaces to measure; auto measures all that work here' -r -f -a "auto\t'iommufd where it works for the device, else type1'
 type1\t'Only type1'
 iommufd\t'Only iommufd'"
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l sizes -d 'The sizes to map' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l sizes -d 'The sizes to map or to transfer, instead of those of each suite' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l size -d 'The memory of a guest, as 24G: how long does it take to map, and where does the time go? Measured if it fits in memory, else extrapolated from what fits. Suite cold' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l pages -d 'The kinds of pages the memory is made of' -r -f -a "4k\t'Pages of 4 KiB'
 thp\t'Transparent huge pages'
 2m\t'Explicit huge pages of 2 MiB (vm.nr_hugepages)'
 1g\t'Explicit huge pages of 1 GiB'"
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l iova -d 'Map at this IOVA, to see what its alignment costs; without it, aligned for the largest page' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l threads -d 'How many threads map at the same time, for the suite threads [default: 1, 2, 4 … up to the number of processors]' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l iova -d 'Map at this IOVA, to see what its alignment costs; without it, aligned for the largest page. Suites map and cold' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l samples -d 'How many samples each row gets [default: as many as there is time for]' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l duration -d 'How long to measure in all, as 30s or 10m; what is slow may take longer' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l html -d 'Also write a page with pictures of the times to this file, as HTML' -r -F
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l samples -d 'How many times each combination is measured [default: 5000, or fewer where that takes longer than 1.5 s]' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l csv -d 'Also write the figures to this file as CSV, a line for each row' -r -F
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l raw -d 'Measure a bare loop of system calls in turn with this program\'s own path, to see what the program costs. Suite map'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l all-samples -d 'With --json: every sample, not only the medians of blocks'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l json -d 'Print one JSON document on standard output instead of text'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -s q -l quiet -d 'Say nothing on standard error but errors'

@@ -85,7 +85,7 @@ fn dot(one: &[f64], other: &[f64]) -> f64 {
 fn inverse(matrix: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
     let count = matrix.len();
     let scale: Vec<f64> = (0..count).map(|at| matrix[at][at].sqrt()).collect();
-    if scale.iter().any(|scale| *scale == 0.0) {
+    if scale.contains(&0.0) {
         return None;
     }
     let mut left: Vec<Vec<f64>> = (0..count)

@@ -351,7 +351,7 @@ mod tests {
             turn(Clockwork::new('b', &log), second),
         ];
 
-        fill(&mut turns, 0, Amount::Exactly(120), &mut go_on).unwrap();
+        let _ = fill(&mut turns, 0, Amount::Exactly(120), &mut go_on).unwrap();
         drop(turns);
 
         let blocks = ["a", "b"].map(|name| name.repeat(WARM_UP)).concat()
@@ -375,7 +375,7 @@ mod tests {
             most: 1000,
         };
 
-        fill(&mut turns, 0, amount, &mut go_on).unwrap();
+        let _ = fill(&mut turns, 0, amount, &mut go_on).unwrap();
         drop(turns);
 
         let counts = samples.each_ref().map(Samples::count);
@@ -389,7 +389,7 @@ mod tests {
         let mut turn = turn(Clockwork::new('c', &log), &mut samples);
         turn.pace = Pace::Cold;
 
-        fill(&mut [turn], 7, Amount::Exactly(3), &mut go_on).unwrap();
+        let _ = fill(&mut [turn], 7, Amount::Exactly(3), &mut go_on).unwrap();
 
         let blocks = samples.blocks(0);
         let blocks: Vec<_> = blocks
@@ -433,7 +433,7 @@ mod tests {
         let (log, mut samples) = (RefCell::default(), Samples::new(2));
         for launch in 0..2 {
             let mut turns = [turn(Clockwork::new('a', &log), &mut samples)];
-            fill(&mut turns, launch, Amount::Exactly(10), &mut go_on).unwrap();
+            let _ = fill(&mut turns, launch, Amount::Exactly(10), &mut go_on).unwrap();
         }
         let blocks = samples.blocks(0);
         let places: Vec<_> = blocks

@@ -71,6 +71,10 @@ fn in_guest(
     })
 }
 
+/// virtio-iommu has no interrupt remapping, so VFIO must be told to do without.
+const UNSAFE_INTERRUPTS: &str =
+    "vfio_iommu_type1.allow_unsafe_interrupts=1 iommufd.allow_unsafe_interrupts=1";
+
 /// A machine with this kernel and IOMMU, and more kernel parameters.
 fn machine(kernel: Kernel, iommu: Iommu, cmdline: &[&str]) -> Machine {
     Machine {
