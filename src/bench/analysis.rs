@@ -330,7 +330,11 @@ fn warnings(environment: &Environment, series: &[Series], fits: &[Fit]) -> Vec<W
         0 => {}
         series => warnings.push(Warning::TooFewSamples { series }),
     }
-    let error = fits.iter().map(|fit| fit.error).fold(0.0, f64::max);
+    let error = fits
+        .iter()
+        .filter(|fit| fit.suite == Suite::Map)
+        .map(|fit| fit.error)
+        .fold(0.0, f64::max);
     if error > MISFIT {
         warnings.push(Warning::PoorFit { error });
     }

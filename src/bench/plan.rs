@@ -10,7 +10,7 @@ use crate::types::{Backend, Iova, PciId, Size, Suite, VfioNode};
 ///
 /// What is decided once for all that follows (which physical pages the memory and the IOMMU's tables are made of, say) is decided several
 /// times that way. The process stays the same: all but a percent of each call is spent in the kernel, which a new process would not change.
-pub const LAUNCHES: u32 = 3;
+pub const LAUNCHES: u32 = 5;
 
 /// A device to measure with.
 #[derive(Debug, Clone, PartialEq)]

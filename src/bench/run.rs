@@ -29,8 +29,8 @@ pub struct Outcome {
     pub error: Option<BenchError>,
 }
 
-/// The most samples of a series in one launch: from three of them the percentile 99.9 is shown.
-const MOST: usize = 20_000;
+/// The most samples of a series in one launch: from five of them the percentile 99.9 is shown.
+const MOST: usize = 10_000;
 
 /// A suite with a backend, and what is measured of it.
 pub(super) struct Act {
@@ -123,7 +123,8 @@ pub fn run(
 }
 
 fn measured_space(plan: &Plan, backend: Backend) -> Result<MeasuredSpace, BenchError> {
-    let space = Opened::open(&plan.devices[0].node, backend)?.room.space;
+    let opened = Opened::open(&plan.devices[0].node, backend)?;
+    let space = &opened.room.space;
     let room: u128 = space.iova_ranges()?.iter().map(|range| range.size()).sum();
     Ok(MeasuredSpace {
         backend,

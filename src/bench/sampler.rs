@@ -2,7 +2,7 @@
 //!
 //! A host changes while it is measured: clocks ramp, caches fill, neighbours come and go. So no subject is measured from start to end before
 //! the next one: each gets a short block of samples, round after round, and slow changes touch all of them alike. (Measured one after the
-//! other, two equal subjects differ by 1 to 5 %; in blocks of 25 by 0.3 %.) Each round begins with another subject, so that each follows
+//! other, two equal subjects differ by 1 to 5 %; in short blocks by 0.3 %.) Each round begins with another subject, so that each follows
 //! each other one.
 
 use std::ops::ControlFlow;
@@ -20,10 +20,10 @@ pub const WARM_UP: usize = 20;
 const WARM_UP_TIME: Duration = Duration::from_millis(50);
 
 /// Samples taken from one subject before it is the next one's turn, at most.
-pub const BLOCK: usize = 25;
+pub const BLOCK: usize = 100;
 
 /// How long a block should not take: what is slow has shorter ones.
-const BLOCK_TIME: Duration = Duration::from_millis(10);
+const BLOCK_TIME: Duration = Duration::from_millis(2);
 
 /// What can be measured.
 pub trait Subject {
@@ -323,21 +323,21 @@ mod tests {
         let (log, mut samples) = (RefCell::default(), Samples::new(2));
         let mut turns = [turn(Clockwork::new('a', &log), &mut samples)];
 
-        let end = fill(&mut turns, 0, Amount::Exactly(60), &mut go_on).unwrap();
+        let end = fill(&mut turns, 0, Amount::Exactly(240), &mut go_on).unwrap();
         drop(turns);
 
         assert_eq!(end, ControlFlow::Continue(()));
-        assert_eq!(samples.steps[0], (21..=80).collect::<Vec<u64>>());
+        assert_eq!(samples.steps[0], (21..=260).collect::<Vec<u64>>());
         assert_eq!(
             samples.steps[1],
-            (21..=80).map(|n| n * 2).collect::<Vec<u64>>()
+            (21..=260).map(|n| n * 2).collect::<Vec<u64>>()
         );
         let medians = samples
             .blocks(1)
             .iter()
             .map(|b| (b.round, b.count, b.median))
             .collect::<Vec<_>>();
-        assert_eq!(medians, [(0, 25, 66), (1, 25, 116), (2, 10, 150)]);
+        assert_eq!(medians, [(0, 100, 140), (1, 100, 340), (2, 40, 480)]);
         assert_eq!(samples.by_block(0).concat(), samples.steps[0]);
     }
 
@@ -351,11 +351,11 @@ mod tests {
             turn(Clockwork::new('b', &log), second),
         ];
 
-        fill(&mut turns, 0, Amount::Exactly(30), &mut go_on).unwrap();
+        fill(&mut turns, 0, Amount::Exactly(120), &mut go_on).unwrap();
         drop(turns);
 
         let blocks = ["a", "b"].map(|name| name.repeat(WARM_UP)).concat()
-            + &[("a", 25), ("b", 25), ("b", 5), ("a", 5)]
+            + &[("a", 100), ("b", 100), ("b", 20), ("a", 20)]
                 .map(|(name, count)| name.repeat(count))
                 .concat();
         assert_eq!(*log.borrow(), blocks);
@@ -404,14 +404,14 @@ mod tests {
         let (log, mut samples) = (RefCell::default(), Samples::new(2));
         let mut turns = [turn(Clockwork::new('a', &log), &mut samples)];
         let mut watch = |_: usize, done: f64| match done {
-            0.05.. => ControlFlow::Break(()),
+            0.15.. => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         };
 
         let end = fill(&mut turns, 0, Amount::Exactly(1000), &mut watch).unwrap();
         drop(turns);
 
-        assert_eq!((end, samples.count()), (ControlFlow::Break(()), 50));
+        assert_eq!((end, samples.count()), (ControlFlow::Break(()), 200));
     }
 
     #[test]

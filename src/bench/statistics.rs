@@ -80,7 +80,11 @@ impl Summary {
             outliers: sorted.len() - sorted.partition_point(|sample| *sample <= far),
             min,
             p50,
-            interval: interval_of_median(medians),
+            // Samples that lean to one side have another median than their blocks' medians.
+            interval: interval_of_median(medians).map(|Interval { low, high }| Interval {
+                low: low.min(p50 as f64),
+                high: high.max(p50 as f64),
+            }),
             p90: percentile(sorted, 0.9),
             p99: (sorted.len() >= SAMPLES_FOR_P99).then(|| percentile(sorted, 0.99)),
             p99_9: (sorted.len() >= SAMPLES_FOR_P99_9).then(|| percentile(sorted, 0.999)),

@@ -265,6 +265,7 @@ impl DmaBuffer {
         }
     }
 
+    #[inline]
     fn place(&self, offset: usize, length: usize) -> *mut u8 {
         let end = offset.checked_add(length);
         assert!(

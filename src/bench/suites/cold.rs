@@ -14,7 +14,7 @@ use crate::types::{Backend, Iova, Protection, Suite};
 
 pub const ENTRY: SuiteEntry = SuiteEntry {
     suite: Suite::Cold,
-    time: Duration::from_secs(12),
+    time: Duration::from_secs(10),
     least: 2,
     rows,
     memory,

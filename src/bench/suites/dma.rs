@@ -20,7 +20,7 @@ use crate::types::{Backend, EngineLimits, Iova, IovaRange, Protection, Size, Sui
 
 pub const ENTRY: SuiteEntry = SuiteEntry {
     suite: Suite::Dma,
-    time: Duration::from_secs(4),
+    time: Duration::from_secs(3),
     least: 4,
     rows,
     memory,
@@ -51,9 +51,14 @@ fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
     let (limits, time) = with_engine(plan, &device, &mut room, |engine, places| {
         let limits = engine.limits();
         let (_mapping, iova) = places.map(plan.smallest_shape())?;
-        let begin = Instant::now();
-        engine.load(iova, limits.size_unit)?;
-        Ok((limits, begin.elapsed()))
+        let mut quickest = Duration::MAX;
+        // The first ones take longer.
+        for _ in 0..5 {
+            let begin = Instant::now();
+            engine.load(iova, limits.size_unit)?;
+            quickest = quickest.min(begin.elapsed());
+        }
+        Ok((limits, quickest))
     })?;
     let mut sizes: Vec<u64> = plan
         .sizes_or(&SIZES)

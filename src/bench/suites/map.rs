@@ -17,7 +17,7 @@ use crate::types::{Backend, Iova, Protection, Suite};
 
 pub const ENTRY: SuiteEntry = SuiteEntry {
     suite: Suite::Map,
-    time: Duration::from_secs(6),
+    time: Duration::from_secs(5),
     least: 4,
     rows,
     memory,

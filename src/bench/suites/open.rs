@@ -15,8 +15,8 @@ use crate::types::{Backend, Suite, VfioNode};
 
 pub const ENTRY: SuiteEntry = SuiteEntry {
     suite: Suite::Open,
-    time: Duration::from_secs(3),
-    least: 4,
+    time: Duration::from_secs(2),
+    least: 2,
     rows,
     memory: |_| Memory::default(),
     launch,
@@ -46,7 +46,7 @@ fn launch(stage: &mut Stage<'_>) -> Result<ControlFlow<()>, BenchError> {
         node: &stage.plan.devices[0].node,
         backend: stage.backend,
     };
-    stage.sample_all(Pace::Warm, vec![Box::new(bring_up)])
+    stage.sample_all(Pace::Cold, vec![Box::new(bring_up)])
 }
 
 struct BringUp<'n> {

@@ -37,6 +37,7 @@ impl DmaMapping {
     ///
     /// # Panics
     /// If `part` is empty or not within the buffer.
+    #[inline]
     pub fn new(
         space: &Arc<dyn AddressSpace>,
         buffer: &Arc<DmaBuffer>,
@@ -119,6 +120,7 @@ impl DmaMapping {
         Ok(mapping)
     }
 
+    #[inline]
     fn of(
         space: &Arc<dyn AddressSpace>,
         buffer: &Arc<DmaBuffer>,
@@ -153,10 +155,52 @@ impl DmaMapping {
     }
 
     /// Unmaps now, and says whether that worked.
+    #[inline]
     pub fn unmap(mut self) -> Result<(), IommuError> {
         self.take_out()
     }
 
+    /// Unmaps many, in fewer calls than one each: neighbours go together. Says of each whether that worked, in the order given.
+    pub fn unmap_together(mut mappings: Vec<Self>) -> Vec<Result<(), IommuError>> {
+        let mut order: Vec<usize> = (0..mappings.len()).collect();
+        order.sort_unstable_by_key(|&at| mappings[at].range.start());
+        let mut results: Vec<_> = mappings.iter().map(|_| Ok(())).collect();
+        let follows = |a: &usize, b: &usize| {
+            let (a, b) = (&mappings[*a], &mappings[*b]);
+            let next = a.range.last().0.checked_add(1);
+            Arc::ptr_eq(&a.space, &b.space) && next == Some(b.range.start().0)
+        };
+        let runs: Vec<Vec<usize>> = order.chunk_by(follows).map(<[_]>::to_vec).collect();
+        for run in runs {
+            if Self::take_out_run(&mut mappings, &run) {
+                continue;
+            }
+            for at in run {
+                results[at] = match mappings[at].take_out() {
+                    // It went with its neighbours, before the one that did not.
+                    Err(IommuError::NothingToUnmap { .. }) => Ok(()),
+                    result => result,
+                };
+            }
+        }
+        results
+    }
+
+    /// Unmaps neighbours by one call; `false` if there are none or that did not work, when some may be left.
+    fn take_out_run(mappings: &mut [Self], run: &[usize]) -> bool {
+        let ([first, _, ..], Some(last)) = (run, run.last()) else {
+            return false;
+        };
+        let (start, end) = (mappings[*first].range.start(), mappings[*last].range.last());
+        let gone = IovaRange::from_ends(start, end)
+            .is_some_and(|range| mappings[*first].space.unmap(range).is_ok());
+        for at in run.iter().filter(|_| gone) {
+            mappings[*at].mapped = false;
+        }
+        gone
+    }
+
+    #[inline]
     fn take_out(&mut self) -> Result<(), IommuError> {
         self.mapped = false;
         match self.space.unmap(self.range) {
@@ -172,6 +216,7 @@ impl DmaMapping {
 }
 
 /// The IOVAs of a part of a buffer, and its first byte.
+#[inline]
 pub(super) fn place(
     buffer: &DmaBuffer,
     part: &Range<usize>,
@@ -184,6 +229,7 @@ pub(super) fn place(
 }
 
 impl Drop for DmaMapping {
+    #[inline]
     fn drop(&mut self) {
         if !self.mapped {
             return;
