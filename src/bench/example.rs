@@ -209,7 +209,7 @@ pub(crate) fn record(seed: u64) -> Record {
         all.push(series(key, time, 0.01, &mut noise));
     }
     for (pages, reach) in [("4K", 1 << 20), ("2M", 512 << 20)] {
-        for working_set in [64 << 10, 512 << 10, 4 << 20, 64 << 20, 512 << 20] {
+        for working_set in [4 << 10, 512 << 10, 4 << 20, 64 << 20, 512 << 20] {
             let mut key = key(Suite::Dma, Backend::Iommufd, 4096, pages, Phase::Load);
             key.working_set = Some(working_set);
             let time = if working_set > reach {

@@ -10,6 +10,9 @@ use super::{Report, Style};
 use crate::bench::{CONFIDENCE_OF_ALL, Change, Changes, Key, Record, Verdict};
 use crate::types::ExitClass;
 
+/// Up to how many series all are shown, those too that did not change.
+const FEW: usize = 12;
+
 /// How many series that only one record has are named.
 const NAMED: usize = 8;
 
@@ -123,9 +126,9 @@ impl CompareReport {
     }
 
     fn table(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
-        let is_shown = |change: &&Change| {
-            self.all || matches!(change.verdict, Verdict::Slower | Verdict::Faster)
-        };
+        let all = self.all || self.changes.series.len() <= FEW;
+        let is_shown =
+            |change: &&Change| all || matches!(change.verdict, Verdict::Slower | Verdict::Faster);
         let shown: Vec<&Change> = self.changes.series.iter().filter(is_shown).collect();
         if shown.is_empty() {
             return Ok(());

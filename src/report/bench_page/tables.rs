@@ -121,7 +121,14 @@ fn of_space(space: &MeasuredSpace) -> String {
 /// How the times of a map and an unmap grow, as formulas.
 pub(super) fn fits(page: &mut Page, record: &Record) {
     let is_plain = |fit: &&Fit| (fit.suite, fit.route) == (Suite::Map, Route::Address);
-    let time = |time: f64| Cell::number(duration(time.max(0.0)));
+    let time = |time: f64| {
+        // A fit may come out below what is possible.
+        Cell::number(if time > 0.0 {
+            duration(time)
+        } else {
+            "0".to_owned()
+        })
+    };
     let row = |fit: &Fit| {
         vec![
             Cell::text(fit.backend.to_string()),
@@ -182,12 +189,14 @@ pub(super) fn comparisons(page: &mut Page, record: &Record) {
             ]
         })
         .collect();
-    page.table(
-        &[
-            "suite", "backend", "step", "of", "against", "ratio", "interval",
-        ],
-        &rows,
-    );
+    page.folded(&format!("{} pairs", rows.len()), |page| {
+        page.table(
+            &[
+                "suite", "backend", "step", "of", "against", "ratio", "interval",
+            ],
+            &rows,
+        );
+    });
 }
 
 fn range(ratio: &Ratio) -> String {
