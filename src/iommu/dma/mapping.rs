@@ -205,12 +205,29 @@ impl DmaMapping {
         self.mapped = false;
         match self.space.unmap(self.range) {
             Ok(_) => Ok(()),
-            Err(error) => {
-                if !matches!(error, IommuError::NothingToUnmap { .. }) {
-                    std::mem::forget(self.buffer.clone());
-                }
-                Err(error)
+            Err(error) => Err(self.left_mapped(error)),
+        }
+    }
+
+    /// Keeps memory that a device may still reach.
+    #[cold]
+    fn left_mapped(&self, error: IommuError) -> IommuError {
+        if !matches!(error, IommuError::NothingToUnmap { .. }) {
+            std::mem::forget(self.buffer.clone());
+        }
+        error
+    }
+
+    /// What drop does, apart from it so that a mapping that was unmapped goes by a glance.
+    #[inline(never)]
+    fn take_out_and_log(&mut self) {
+        match self.take_out() {
+            Ok(()) => {}
+            // The address space was cleared before.
+            Err(IommuError::NothingToUnmap { range }) => {
+                log::debug!("{range} was unmapped already")
             }
+            Err(error) => log::error!("{error}. The memory is kept until the program ends"),
         }
     }
 }
@@ -231,16 +248,8 @@ pub(super) fn place(
 impl Drop for DmaMapping {
     #[inline]
     fn drop(&mut self) {
-        if !self.mapped {
-            return;
-        }
-        match self.take_out() {
-            Ok(()) => {}
-            // The address space was cleared before.
-            Err(IommuError::NothingToUnmap { range }) => {
-                log::debug!("{range} was unmapped already")
-            }
-            Err(error) => log::error!("{error}. The memory is kept until the program ends"),
+        if self.mapped {
+            self.take_out_and_log();
         }
     }
 }
