@@ -281,6 +281,7 @@ pub mod tests {
     #[derive(Default)]
     pub struct FakeSpace {
         mapped: Mutex<Vec<(IovaRange, usize)>>,
+        unmaps: AtomicUsize,
         stuck: bool,
     }
 
@@ -302,6 +303,7 @@ pub mod tests {
             Ok(())
         }
         fn unmap(&self, range: IovaRange) -> Result<u64, IommuError> {
+            self.unmaps.fetch_add(1, Ordering::Relaxed);
             if self.stuck {
                 let errno = Errno::EBUSY;
                 return Err(IommuError::Partial { range, errno });
@@ -421,6 +423,40 @@ pub mod tests {
         });
         assert!(failed.is_err());
         assert!(space.mapped.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn neighbours_are_unmapped_by_one_call() {
+        let space = Arc::new(FakeSpace::default());
+        let buffer = buffer("16K");
+        let [a, b, c, d] = [0x10_2000, 0x10_0000, 0x20_0000, 0x10_1000]
+            .map(|iova| map(&space, &buffer, 0..0x1000, iova));
+        let other = map(&space, &buffer, 0..0x1000, 0x10_3000);
+
+        let results = DmaMapping::unmap_together(vec![a, b, c, d]);
+
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 4);
+        assert_eq!(space.unmaps.load(Ordering::Relaxed), 2);
+        let left = space.mapped.lock().unwrap().clone();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].0, other.range());
+        drop(other);
+        assert_eq!(Arc::strong_count(&buffer), 1);
+    }
+
+    #[test]
+    fn neighbours_that_stay_mapped_are_told_one_by_one_and_keep_their_memory() {
+        let space = Arc::new(FakeSpace {
+            stuck: true,
+            ..FakeSpace::default()
+        });
+        let buffer = buffer("4K");
+        let both = [0x10_0000, 0x10_1000].map(|iova| map(&space, &buffer, 0..0x1000, iova));
+
+        let results = DmaMapping::unmap_together(both.into());
+
+        assert!(results.iter().all(Result::is_err));
+        assert_eq!(Arc::strong_count(&buffer), 3);
     }
 
     #[test]
