@@ -25,7 +25,7 @@ pub struct Memory {
     buffer: Arc<DmaBuffer>,
     part: Range<usize>,
     pages: PageKind,
-    /// Whether all its pages are there, once and for all: nobody else has them to take them away.
+    /// Whether all its pages were put there. Nobody else has them to take them away; what the kernel swaps out, a map brings back.
     populated: AtomicBool,
 }
 

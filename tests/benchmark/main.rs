@@ -36,21 +36,63 @@ const BARS: &str = "--bars-in-guest";
 const INSTRUCTIONS: &str = "--instructions-in-guest";
 
 /// What measures bars in a guest, in the address spaces of two devices.
-type Measure = fn(&Space, &Space) -> Result<Vec<Row>>;
+struct Entry {
+    bars: &'static [u8],
+    /// How many processes measure it, one after the other: what a process has once and for all (where its code lies) differs between them.
+    launches: usize,
+    measure: fn(&Space, &Space) -> Result<Vec<Row>>,
+}
 
-/// Which bars each measures.
-const IN_GUEST: &[(&[u8], Measure)] = &[
-    (&[1, 2], calls::one_page),
-    (&[3], |space, _| memory::cold(space)),
-    (&[4], |space, _| memory::hot(space)),
-    (&[5], |space, _| calls::placement(space)),
-    (&[6], |space, _| memory::threads(space)),
-    (&[7], |space, _| calls::clearing(space)),
-    (&[8], |space, _| calls::against_itself(space)),
+const IN_GUEST: &[Entry] = &[
+    Entry {
+        bars: &[1, 2],
+        launches: 9,
+        measure: calls::one_page,
+    },
+    Entry {
+        bars: &[3],
+        launches: 1,
+        measure: |space, _| memory::cold(space),
+    },
+    Entry {
+        bars: &[4],
+        launches: 3,
+        measure: |space, _| memory::hot(space),
+    },
+    Entry {
+        bars: &[5],
+        launches: 3,
+        measure: |space, _| calls::placement(space),
+    },
+    Entry {
+        bars: &[6],
+        launches: 3,
+        measure: |space, _| memory::threads(space),
+    },
+    Entry {
+        bars: &[7],
+        launches: 3,
+        measure: |space, _| calls::clearing(space),
+    },
+    Entry {
+        bars: &[8],
+        launches: 1,
+        measure: |space, _| calls::against_itself(space),
+    },
 ];
 
-/// The same, in a guest whose clock counts instructions.
-const COUNTED: &[(&[u8], Measure)] = &[(&[1], |space, _| calls::instructions(space))];
+/// In a guest whose clock counts instructions, which are the same in every process.
+const COUNTED: &[Entry] = &[Entry {
+    bars: &[1],
+    launches: 1,
+    measure: |space, _| calls::instructions(space),
+}];
+
+impl Entry {
+    fn is_wanted(&self, wanted: &[u8]) -> bool {
+        self.bars.iter().any(|bar| wanted.contains(bar))
+    }
+}
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -61,8 +103,12 @@ fn main() -> Result<()> {
     };
     match arguments.as_slice() {
         [HOLDER, held, free] => holder::measure(held.parse()?, free.parse()?),
-        [BARS, one, other, wanted @ ..] => in_guest(one, other, IN_GUEST, &numbers(wanted)?),
-        [INSTRUCTIONS, one, other, wanted @ ..] => in_guest(one, other, COUNTED, &numbers(wanted)?),
+        [BARS, one, other, launch, wanted @ ..] => {
+            in_guest([one, other], IN_GUEST, launch.parse()?, &numbers(wanted)?)
+        }
+        [INSTRUCTIONS, one, other, launch, wanted @ ..] => {
+            in_guest([one, other], COUNTED, launch.parse()?, &numbers(wanted)?)
+        }
         ["bars"] => print_bars(&(1..=9).collect::<Vec<_>>()),
         ["bars", wanted @ ..] => print_bars(&numbers(wanted)?),
         ["holder"] => print_holder(),
@@ -119,17 +165,23 @@ fn print_bars(wanted: &[u8]) -> Result<()> {
     if wanted.contains(&9) {
         rows.extend(program::measure(&lab::binary()?)?);
     }
-    for (measures, what, machine) in [(IN_GUEST, BARS, plain), (COUNTED, INSTRUCTIONS, counted)] {
-        if !measures.iter().any(|(bars, _)| is_wanted(bars, wanted)) {
+    for (entries, what, machine) in [(IN_GUEST, BARS, plain), (COUNTED, INSTRUCTIONS, counted)] {
+        let launches = entries.iter().filter(|entry| entry.is_wanted(wanted));
+        let Some(launches) = launches.map(|entry| entry.launches).max() else {
             continue;
-        }
+        };
         let mut guest = boot(machine)?;
         let mut output = Vec::new();
-        let script = format!("{BIND}\nbenchmark {what} $1 $2 {}", numbers.join(" "));
+        let script = format!(
+            "{BIND}
+            for launch in $(seq {launches}); do benchmark {what} $1 $2 $launch {}; done",
+            numbers.join(" ")
+        );
         let status = guest.run_streaming(&script, None, &mut output, &mut std::io::stderr())?;
         ensure!(status == 0, "the measurement ended with status {status}");
         for line in String::from_utf8(output)?.lines() {
-            rows.push(serde_json::from_str(line).with_context(|| line.to_owned())?);
+            let row = serde_json::from_str(line).with_context(|| line.to_owned())?;
+            bars::add(&mut rows, row);
         }
     }
     rows.sort_by_key(|row: &Row| row.bar);
@@ -138,12 +190,8 @@ fn print_bars(wanted: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn is_wanted(bars: &[u8], wanted: &[u8]) -> bool {
-    bars.iter().any(|bar| wanted.contains(bar))
-}
-
 /// Opens an address space for each device, with each backend in turn, and prints what is measured in them for the host to read.
-fn in_guest(one: &str, other: &str, measures: &[(&[u8], Measure)], wanted: &[u8]) -> Result<()> {
+fn in_guest(devices: [&str; 2], entries: &[Entry], launch: usize, wanted: &[u8]) -> Result<()> {
     let host = Host::live();
     for backend in [Backend::Type1, Backend::Iommufd] {
         let open = |bdf: &str| -> Result<_> {
@@ -152,9 +200,11 @@ fn in_guest(one: &str, other: &str, measures: &[(&[u8], Measure)], wanted: &[u8]
             let device = VfioDevice::open(&space, &host.vfio_node(&host.device(bdf)?))?;
             Ok((space, device))
         };
-        let ((one, _device), (other, _other_device)) = (open(one)?, open(other)?);
-        for (_, measure) in measures.iter().filter(|(bars, _)| is_wanted(bars, wanted)) {
-            for row in measure(&one, &other)? {
+        let [one, other] = devices.map(open);
+        let ((one, _device), (other, _other_device)) = (one?, other?);
+        let entries = entries.iter().filter(|entry| entry.is_wanted(wanted));
+        for entry in entries.filter(|entry| launch <= entry.launches) {
+            for row in (entry.measure)(&one, &other)? {
                 println!("{}", serde_json::to_string(&row)?);
             }
         }

@@ -62,15 +62,15 @@ pub fn cold(space: &Space) -> Result<Vec<Row>> {
     for (pages, state) in [(0, "no pages reserved"), (600, "2M pages reserved")] {
         reserve(pages)?;
         let medians = turns::take(&mut [Box::new(plain), Box::new(strategy)], turns)?;
-        rows.push(Row {
-            bar: 3,
-            what: format!(
+        rows.push(Row::new(
+            3,
+            format!(
                 "{backend}: cold 1 GiB, plain 4K over the strategy by {} threads, {state}",
                 thread::available_parallelism()?
             ),
-            measured: turns::ratio(&medians[0], &medians[1])?,
-            bound: Bound::AtLeast(bound),
-        });
+            turns::ratio(&medians[0], &medians[1])?,
+            Bound::AtLeast(bound),
+        ));
     }
     reserve(0)?;
     Ok(rows)
@@ -108,15 +108,15 @@ pub fn hot(space: &Space) -> Result<Vec<Row>> {
     let medians = turns::take(&mut [Box::new(by_address), Box::new(by_default)], turns)?;
     drop(memory);
     reserve(0)?;
-    Ok(vec![Row {
-        bar: 4,
-        what: format!(
+    Ok(vec![Row::new(
+        4,
+        format!(
             "{}: hot 256M of reserved 2M pages, bare IOAS_MAP over the default path",
             space.backend()
         ),
-        measured: turns::ratio(&medians[0], &medians[1])?,
-        bound: Bound::AtLeast(10.0),
-    }])
+        turns::ratio(&medians[0], &medians[1])?,
+        Bound::AtLeast(10.0),
+    )])
 }
 
 /// Bar 6: several threads in one address space, each with mappings of its own. Promised of iommufd alone.
@@ -174,15 +174,15 @@ pub fn threads(space: &Space) -> Result<Vec<Row>> {
             let medians = turns::take(&mut [Box::new(|| by(1)), Box::new(|| by(count))], turns)?;
             turns::ratio(&medians[0], &medians[1])?
         };
-        rows.push(Row {
-            bar: 6,
-            what: format!(
+        rows.push(Row::new(
+            6,
+            format!(
                 "{}: 16M pieces of THP, {count} threads over one",
                 space.backend()
             ),
             measured,
-            bound: Bound::AtLeast(bound),
-        });
+            Bound::AtLeast(bound),
+        ));
     }
     Ok(rows)
 }

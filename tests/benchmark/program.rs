@@ -26,11 +26,8 @@ pub fn measure(binary: &Path) -> Result<Vec<Row>> {
     );
     let mut help = Command::new(binary);
     help.arg("--help");
-    let row = |what: String, time: f64| Row {
-        bar: 9,
-        what,
-        measured: Measured::Milliseconds(time),
-        bound: Bound::AtMost(20.0),
+    let row = |what: String, time: f64| {
+        Row::new(9, what, Measured::Milliseconds(time), Bound::AtMost(20.0))
     };
     Ok(vec![
         row("processor time of --help".into(), processor_time(help)?),
