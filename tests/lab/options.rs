@@ -81,6 +81,10 @@ pub struct Machine {
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     pub add: Vec<PathBuf>,
 
+    /// Put QEMU into the guest too, 70 MB, as a program that takes devices from there
+    #[arg(long)]
+    pub with_qemu: bool,
+
     /// One more argument for QEMU, as it is (may be repeated)
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub qemu: Vec<String>,
