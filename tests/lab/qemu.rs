@@ -152,8 +152,8 @@ pub fn files_for_guest() -> Result<Vec<(String, PathBuf)>> {
 }
 
 fn unpacked_root() -> Result<PathBuf> {
-    let unpacked = cache::get_or_build("qemu", unpack)
-        .context("cannot get QEMU from Debian's archive")?;
+    let unpacked =
+        cache::get_or_build("qemu", unpack).context("cannot get QEMU from Debian's archive")?;
     Ok(unpacked.join("root"))
 }
 
