@@ -61,6 +61,10 @@ pub struct Machine {
     )]
     pub devices: Vec<DeviceKind>,
 
+    /// Use root ports without ACS: what is behind one shares an IOMMU group, each virtual function with the others
+    #[arg(long)]
+    pub no_acs: bool,
+
     /// Memory of the guest, as QEMU's -m takes it
     #[arg(long, value_name = "SIZE", default_value = "1G")]
     pub memory: String,
