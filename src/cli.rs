@@ -118,6 +118,8 @@ pub enum Command {
     /// Take mappings out
     Unmap(UnmapArgs),
     /// Show what is mapped now, and by whom
+    ///
+    /// Other programs that hold devices through VFIO are named; what these have mapped, they do not say.
     Maps(MapsArgs),
     /// Print the bytes of mapped memory
     Dump(DumpArgs),
