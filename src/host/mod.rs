@@ -30,6 +30,7 @@ mod node_access;
 mod pagemap;
 mod pci;
 mod pci_names;
+mod processor;
 mod profile;
 mod recording;
 mod regions;
