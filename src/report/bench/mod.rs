@@ -9,10 +9,10 @@ use std::io::{self, Write};
 
 use super::duration::duration;
 use super::{Report, Style};
-use crate::bench::{MeasuredDevice, Phase, Record, Route, SAMPLES_FOR_P99, Series};
+use crate::bench::{Comparison, MeasuredDevice, Record, Route, SAMPLES_FOR_P99, Series};
 use crate::types::Suite;
 use tables::{parts_table, rows_table, steps_table};
-use words::{formula, statement, write_breakdown};
+use words::{formula, write_breakdown};
 
 impl Report for Record {
     const KIND: &'static str = "bench";
@@ -108,7 +108,10 @@ impl Record {
         let table = match suite {
             Suite::Cold => parts_table(series),
             Suite::Open => steps_table(style, series),
-            _ => rows_table(style, suite, series),
+            _ => rows_table(style, suite, series, &|key| {
+                let known = |one: &&Comparison| self.series[one.of].key == *key;
+                Some(self.comparisons.iter().find(known)?.ratio)
+            }),
         };
         for line in table.lines() {
             writeln!(out, "{}", line.trim_end())?;
@@ -121,13 +124,6 @@ impl Record {
         for breakdown in &self.breakdowns {
             if suite == Suite::Cold {
                 write_breakdown(out, style, breakdown)?;
-            }
-        }
-        for comparison in &self.comparisons {
-            let (of, with) = (&self.series[comparison.of], &self.series[comparison.with]);
-            if of.key.suite == suite && of.key.phase != Phase::Unmap {
-                let statement = statement(&of.key, &with.key, comparison.ratio);
-                writeln!(out, "  {statement}")?;
             }
         }
         for fit in self.fits.iter().filter(|fit| fit.suite == suite) {
