@@ -12,7 +12,7 @@ pub use mapping::{
     Direction, DmaArgs, DumpArgs, FillArgs, HoldArgs, MapArgs, MapPages, MapProtection, MapsArgs,
     UnmapArgs,
 };
-pub use validation::VfsArgs;
+pub use validation::{ValidateArgs, VfsArgs};
 
 use crate::types::{BackendChoice, DeviceName, Iova, Level, Size, SoakTime, UserOfDevices};
 
@@ -123,6 +123,8 @@ pub enum Command {
     Dma(DmaArgs),
     /// Prove by DMA that a device reaches the memory mapped for it, and nothing else
     Test(TestArgs),
+    /// Check whether a device, or a physical function with its virtual ones, is fit to be handed out
+    Validate(ValidateArgs),
     /// Measure how long mapping and unmapping memory takes
     Bench(BenchArgs),
     /// Show how the IOMMU translates an address of a device, step by step

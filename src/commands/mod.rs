@@ -26,6 +26,7 @@ mod target;
 mod test;
 mod unbind;
 mod unmap;
+mod validate;
 mod vfs;
 mod walk;
 
@@ -83,6 +84,7 @@ pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitStatus> {
         Command::Fill(args) => fill::run(args, context),
         Command::Dma(args) => dma::run(args, context),
         Command::Test(args) => test::run(args, context),
+        Command::Validate(args) => validate::run(args, context),
         Command::Bench(args) => bench::run(args, context),
         Command::Completions(args) => completions::run(args, context),
     };

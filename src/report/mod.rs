@@ -18,10 +18,12 @@ mod junit;
 mod list;
 mod mapping;
 mod progress;
+mod prometheus;
 mod recover;
 mod show;
 mod style;
 mod tree;
+mod validate;
 mod vfs;
 mod walk;
 
@@ -44,8 +46,12 @@ pub use mapping::{BytesReport, MapReport, MapsReport, UnmapReport};
 pub use progress::Progress;
 pub use recover::RecoverReport;
 pub use show::{OpenedDevice, OpenedInterrupts, OpenedRegion, ShowReport};
-pub use style::Style;
+pub use style::{Painted, Style};
 pub use tree::{Placed, TreeReport};
+pub use validate::{
+    ValidateList, ValidateReport, Validated, ValidatedDevice, validate_junit, validate_metrics,
+    validate_page,
+};
 pub use vfs::VfsReport;
 pub use walk::{CpuPiece, CpuView, Missing, PhysicalAddress, Source, WalkReport};
 
