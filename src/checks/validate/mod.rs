@@ -7,6 +7,7 @@ mod functions;
 mod latency;
 mod leaks;
 mod load;
+pub mod manifest;
 mod opened;
 mod outcome;
 
@@ -100,6 +101,30 @@ items! {
     VFS_CYCLES = "vfs.cycles", Full,
         "the virtual functions are removed and made again, several times",
         "a host can change their number while it runs";
+    EXPECT_MODEL = "expect.model", Quick,
+        "with --expect: the device is the expected one, by its IDs and the name of its model",
+        "the host has the hardware that it was ordered with";
+    EXPECT_FIRMWARE = "expect.firmware", Quick,
+        "with --expect: its firmware has the expected version",
+        "it runs what was tested before";
+    EXPECT_LINK = "expect.link", Quick,
+        "with --expect: its link is at least as fast and wide as expected",
+        "it is in a good slot, and sits well in it";
+    EXPECT_FUNCTIONS = "expect.functions", Quick,
+        "with --expect: it can have, and has, the expected number of virtual functions",
+        "as many guests find their place as are planned for";
+    EXPECT_ISOLATION = "expect.isolation", Quick,
+        "with --expect: each function has an IOMMU group of its own",
+        "the firmware's settings for isolation are as on the host that the file was made on";
+    EXPECT_NUMA = "expect.numa", Quick,
+        "with --expect: it is at the expected NUMA node",
+        "guests that are placed by the plan are near to it";
+    EXPECT_IOMMU = "expect.iommu", Quick,
+        "with --expect: the expected kind of IOMMU translates for it, in the expected mode",
+        "the kernel was started with the same settings";
+    EXPECT_LATENCY = "expect.latency", Full,
+        "with --expect: mapping memory takes no longer than the stored figures allow",
+        "the host is as fast as the one that the file was made on";
     AFTER_RESTORED = "after.restored", Quick,
         "the number of virtual functions and the drivers are what they were",
         "the host is as it was before";
