@@ -80,7 +80,7 @@ pub enum BindingError {
     )]
     Unfinished(Bdf),
     /// Another command works on the same group.
-    #[error("another command (process {holder}) works on this group and does not end; it holds {}", path.display())]
+    #[error("another command ({holder}) works on this group and does not end; it holds {}", path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,

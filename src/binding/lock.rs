@@ -16,6 +16,9 @@ use crate::host::PciDevice;
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// The most bytes of a holder's name that are shown.
+const NAME_LIMIT: u64 = 200;
+
 /// Held locks; given back when dropped, or when the process ends in whatever way.
 #[derive(Debug)]
 pub struct Locks {
@@ -40,14 +43,14 @@ impl Locks {
             .map_err(|error| failed("make", journal.folder(), &error))?;
         let locks: Result<_, _> = names
             .iter()
-            .map(|name| lock(&journal.folder().join(name)))
+            .map(|name| lock(&journal.folder().join(name), PATIENCE))
             .collect();
         Ok(Self { _held: locks? })
     }
 }
 
-fn lock(path: &Path) -> Result<Flock<fs::File>, BindingError> {
-    let deadline = Instant::now() + PATIENCE;
+fn lock(path: &Path, patience: Duration) -> Result<Flock<fs::File>, BindingError> {
+    let deadline = Instant::now() + patience;
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -60,7 +63,7 @@ fn lock(path: &Path) -> Result<Flock<fs::File>, BindingError> {
             Ok(mut lock) => {
                 // Only for the message to others: the lock counts, not the text.
                 let _ = lock.set_len(0);
-                let _ = write!(lock, "{}", std::process::id());
+                let _ = write!(lock, "{}", this_command());
                 return Ok(lock);
             }
             Err((same, Errno::EWOULDBLOCK)) if Instant::now() < deadline => {
@@ -69,7 +72,7 @@ fn lock(path: &Path) -> Result<Flock<fs::File>, BindingError> {
             }
             Err((same, Errno::EWOULDBLOCK)) => {
                 let mut holder = String::new();
-                let _ = same.take(20).read_to_string(&mut holder);
+                let _ = same.take(NAME_LIMIT).read_to_string(&mut holder);
                 return Err(BindingError::Locked {
                     path: path.to_owned(),
                     holder,
@@ -83,5 +86,37 @@ fn lock(path: &Path) -> Result<Flock<fs::File>, BindingError> {
                 });
             }
         }
+    }
+}
+
+/// What others are told of this process: its number and its command.
+fn this_command() -> String {
+    let words: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    format!(
+        "process {}, iommu-tool {}",
+        std::process::id(),
+        words.join(" ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_in_vain_is_told_for_whom() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("group-1.lock");
+        let first = lock(&path, Duration::ZERO).unwrap();
+
+        let error = lock(&path, Duration::ZERO).unwrap_err();
+
+        let holder = format!("process {}, iommu-tool", std::process::id());
+        assert!(error.to_string().contains(&holder), "{error}");
+        drop(first);
+        lock(&path, Duration::ZERO).unwrap();
     }
 }

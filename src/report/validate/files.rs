@@ -43,20 +43,28 @@ fn case_name(check: &Checked) -> String {
     }
 }
 
-/// Evidence, the kernel's log and what to do, in lines.
+/// Evidence and the kernel's log, in lines.
+fn seen(check: &Checked) -> Vec<String> {
+    let log = check.kernel_log.iter();
+    let log = log.map(|line| format!("kernel: {line}"));
+    check.judged.evidence.iter().cloned().chain(log).collect()
+}
+
+/// The same, and what to do.
 fn supporting(check: &Checked) -> String {
-    let evidence = check.judged.evidence.iter().cloned();
-    let log = check
-        .kernel_log
-        .iter()
-        .map(|line| format!("kernel: {line}"));
-    let remedy = check
-        .judged
-        .remedy
-        .iter()
-        .map(|remedy| format!("do: {remedy}"));
-    let lines: Vec<String> = evidence.chain(log).chain(remedy).collect();
+    let mut lines = seen(check);
+    let remedy = check.judged.remedy.iter();
+    lines.extend(remedy.map(|remedy| format!("do: {remedy}")));
     lines.join("\n")
+}
+
+fn tone_of(check: &Checked) -> Tone {
+    match check.judged.verdict {
+        Health::Pass => Tone::Good,
+        Health::Fail => Tone::Bad,
+        Health::Skip if check.judged.optional => Tone::Faint,
+        Health::Warn | Health::Skip => Tone::Caution,
+    }
 }
 
 /// Gauges: the verdict, how many checks ended how, each check that did not pass, and what mapping costs.
@@ -154,7 +162,7 @@ pub fn validate_page(report: &ValidateReport) -> String {
         Fitness::Unfit => Tone::Bad,
         Fitness::Incomplete | Fitness::Interrupted => Tone::Caution,
     };
-    page.paragraph(&format!("{}: {}", word(report.verdict), report.says), tone);
+    page.verdict(&format!("{}: {}", word(report.verdict), report.says), tone);
     let rows = report.devices.iter().map(|device| {
         vec![
             Cell::text(device.bdf.to_string()),
@@ -175,19 +183,15 @@ pub fn validate_page(report: &ValidateReport) -> String {
     if !wrong.is_empty() {
         page.heading("What did not pass");
         for check in wrong {
-            let text = format!(
-                "{} {}: {}",
-                check.judged.verdict,
-                name(check),
-                check.judged.detail
-            );
-            let tone = match check.judged.verdict {
-                Health::Fail => Tone::Bad,
-                _ => Tone::Caution,
-            };
-            page.paragraph(&text, tone);
-            for line in supporting(check).lines() {
-                page.paragraph(line, Tone::Faint);
+            page.minor_heading(&name(check));
+            let text = format!("{}: {}", check.judged.verdict, check.judged.detail);
+            page.paragraph(&text, tone_of(check));
+            let seen = seen(check);
+            if !seen.is_empty() {
+                page.verbatim(&seen.join("\n"));
+            }
+            if let Some(remedy) = &check.judged.remedy {
+                page.paragraph(&format!("What to do: {remedy}"), Tone::Plain);
             }
         }
     }
@@ -209,7 +213,7 @@ pub fn validate_page(report: &ValidateReport) -> String {
     page.heading("All checks");
     let rows = report.checks.iter().map(|check| {
         vec![
-            Cell::text(check.judged.verdict.to_string()),
+            Cell::toned(check.judged.verdict.to_string(), tone_of(check)),
             Cell::text(check.id),
             Cell::text(check.device.map_or_else(String::new, |bdf| bdf.to_string())),
             Cell::text(check.backend.map_or_else(String::new, |b| b.to_string())),

@@ -110,7 +110,7 @@ fn line(
                     && known.judged.verdict == Health::Skip
                     && check.judged.verdict == Health::Pass)
         };
-        if worst.is_none_or(|known| better(known)) {
+        if worst.is_none_or(better) {
             worst = Some(check);
         }
     }
