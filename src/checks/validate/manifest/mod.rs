@@ -312,7 +312,11 @@ impl Manifest {
             ManifestError::Wrong {
                 line,
                 column,
-                what: error.message().replace('\n', ", "),
+                // The sections are the only sequence that there is.
+                what: error
+                    .message()
+                    .replace('\n', ", ")
+                    .replace("a sequence", "[[device]], in two pairs of brackets"),
             }
         };
         // First, as another version may well have other keys.

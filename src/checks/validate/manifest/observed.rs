@@ -91,7 +91,7 @@ impl Place {
         let id = host.device(bdf).ok().and_then(|device| device.group);
         let group = id.and_then(|id| host.group(id).ok());
         let mut neighbours = Vec::new();
-        for group in &group {
+        if let Some(group) = &group {
             let others = group.devices.iter();
             neighbours.extend(
                 others
