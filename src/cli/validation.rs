@@ -42,7 +42,7 @@ pub struct VfsArgs {
 }
 
 /// Arguments of `validate`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(
     after_help = "Of a physical function without virtual ones, these are made, each is bound to vfio-pci and checked through both kernel interfaces, all \
                   work at once, and in the end there are none again. Virtual functions that are there already are checked as they are; one that is in use \
@@ -74,6 +74,15 @@ pub struct ValidateArgs {
     /// How many seconds one check may take
     #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
+
+    /// Hold the devices against this file too: their models, firmware, links, virtual functions, groups, NUMA nodes, IOMMUs and times. What the
+    /// file does not say is not checked. It says how many virtual functions to make, too, unless --vfs does
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub expect: Option<PathBuf>,
+
+    /// Write such a file from these devices, if they are found fit. A file that is there is not written over
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "expect")]
+    pub write_expect: Option<PathBuf>,
 
     /// Write the results as JUnit XML too, for continuous integration
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::examination::{Examination, Watch};
+use super::expectation::Expectation;
 use crate::checks::doctor::{Ground, Health};
 use crate::checks::validate::{
     self, ALL_LOAD, ALL_MAP_LATENCY, FUNCTION_ENGINE, FUNCTION_INTERRUPTS, FUNCTION_OPEN,
@@ -42,6 +43,7 @@ pub fn examine_place(examination: &Examination<'_>, ground: &Ground<'_>, device:
 /// What the checks of devices need beside them.
 pub struct Devices<'d> {
     pub args: &'d ValidateArgs,
+    pub expectation: &'d Expectation,
     pub seed: u64,
     /// Whether each must have a way to be reset alone.
     pub must_reset: bool,
@@ -50,6 +52,7 @@ pub struct Devices<'d> {
 impl Devices<'_> {
     /// Runs everything on devices that are bound. Returns what mapping costs for each.
     pub fn examine(&self, examination: &Examination<'_>, targets: &[Target]) -> Vec<MapLatency> {
+        self.expectation.see(examination.host);
         let mut latencies = Vec::new();
         let mut engines_through = usable_backends(examination, targets);
         let mut sound = true;

@@ -167,10 +167,10 @@ impl Watch {
     }
 
     /// One of several checks that were done together.
-    pub fn part(&self, id: &'static str, judged: Judged) -> Checked {
+    pub fn part(&self, id: &'static str, device: Option<Bdf>, judged: Judged) -> Checked {
         Checked {
             id,
-            device: None,
+            device,
             backend: None,
             judged,
             kernel_log: Vec::new(),

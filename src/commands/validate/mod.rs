@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 mod devices;
 mod examination;
+mod expectation;
 mod physical;
 
 use self::devices::{Devices, examine_place};
 use self::examination::{Examination, Watch};
+use self::expectation::Expectation;
 use super::interrupt::Interrupt;
 use super::{Context, Failure, write_file};
 use crate::binding;
@@ -34,6 +36,11 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
     }
     let host = &context.host;
     let named = binding::resolve_all(host, &args.devices)?;
+    let expectation = Expectation::begin(args, host, &named)?;
+    let args = &ValidateArgs {
+        vfs: args.vfs.or(expectation.function_count(host, &named)),
+        ..args.clone()
+    };
     let physical = physical_function(args, host, &named)?;
     if !host.is_live() {
         let message =
@@ -51,14 +58,17 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
     let begin = Instant::now();
     let traces = Traces::of(host);
     let drivers = drivers(host, &named);
-    let latencies = examine(args, &examination, &named, physical.as_ref())?;
+    let latencies = examine(args, &examination, &expectation, &named, physical.as_ref())?;
+    if !examination.is_interrupted() {
+        expectation.compare(&examination, &latencies, args.level)?;
+    }
     after(&examination, &drivers, traces);
     let (checks, interrupted) = examination.end();
     let report = ValidateReport::new(Validated {
         devices: named.iter().map(|device| described(host, device)).collect(),
         level: args.level,
         functions: physical.is_some(),
-        latencies,
+        latencies: latencies.clone(),
         checks,
         interrupted,
         seconds: begin.elapsed().as_secs_f64(),
@@ -71,6 +81,16 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
     }
     if let Some(path) = &args.html {
         write_file(path, &validate_page(&report))?;
+    }
+    if let Some(path) = &args.write_expect {
+        if report.class() == ExitClass::Done {
+            expectation.write(path, &latencies)?;
+        } else {
+            log::warn!(
+                "{} is not written, as what is not fit sets no example",
+                path.display()
+            );
+        }
     }
     context.output.emit(&report)?;
     Ok(report.class())
@@ -105,6 +125,7 @@ fn physical_function(
 fn examine(
     args: &ValidateArgs,
     examination: &Examination<'_>,
+    expectation: &Expectation,
     named: &[PciDevice],
     sriov: Option<&Sriov>,
 ) -> anyhow::Result<Vec<MapLatency>> {
@@ -113,10 +134,11 @@ fn examine(
     let watch = Watch::begin();
     for examined in ground.examine_host() {
         let judged = Judged::from(examined.diagnosis);
-        examination.add(watch.part(examined.id, judged));
+        examination.add(watch.part(examined.id, None, judged));
     }
     let devices = Devices {
         args,
+        expectation,
         seed: RandomState::new().build_hasher().finish(),
         must_reset: sriov.is_some(),
     };
