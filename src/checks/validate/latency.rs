@@ -35,13 +35,14 @@ struct Subject {
     // Before the space, which must outlive what is in it.
     _device: VfioDevice,
     space: Arc<dyn AddressSpace>,
+    // The same memory for all: pages that lie together are mapped faster than those that do not.
     memory: Arc<DmaBuffer>,
     iova: Iova,
     samples: Vec<(Duration, Duration)>,
 }
 
 impl Subject {
-    fn new(node: &VfioNode, backend: Backend) -> Result<Self, String> {
+    fn new(node: &VfioNode, backend: Backend, memory: &Arc<DmaBuffer>) -> Result<Self, String> {
         let space = iommu::open(backend).map_err(text)?;
         let device = VfioDevice::open(&space, node).map_err(device_text)?;
         let mut iovas = IovaAllocator::new(&space.iova_ranges().map_err(text)?);
@@ -49,7 +50,7 @@ impl Subject {
         Ok(Self {
             bdf: node.bdf,
             _device: device,
-            memory: Arc::new(DmaBuffer::allocate(SIZE, PageKind::Base).map_err(text)?),
+            memory: memory.clone(),
             iova: range.map_err(|error| error.to_string())?.start(),
             space,
             samples: Vec::with_capacity(SAMPLES),
@@ -96,7 +97,10 @@ fn device_text(error: DeviceError) -> String {
 /// # Errors
 /// A function cannot be opened or mapped for, in words.
 pub fn map_latencies(nodes: &[&VfioNode], backend: Backend) -> Result<Vec<MapLatency>, String> {
-    let subjects = nodes.iter().map(|node| Subject::new(node, backend));
+    let memory = Arc::new(DmaBuffer::allocate(SIZE, PageKind::Base).map_err(text)?);
+    let subjects = nodes
+        .iter()
+        .map(|node| Subject::new(node, backend, &memory));
     let mut subjects: Vec<Subject> = subjects.collect::<Result<_, _>>()?;
     for _ in 0..SAMPLES {
         for subject in &mut subjects {

@@ -73,11 +73,11 @@ fn make(
         examination.judge(VFS_READY, Some(pf.bdf), None, || {
             match notes.split_first() {
                 None => Judged::pass("nothing is missing"),
-                Some((note, _)) => Judged::warn(
+                Some((note, more)) => Judged::warn(
                     note.clone(),
                     "set that right, then repeat this: what fails below may come from it",
                 )
-                .with_evidence(notes.clone()),
+                .with_evidence(more.iter().cloned()),
             }
         });
     }
