@@ -4,6 +4,7 @@
 //! as with every Rust test.
 
 mod binding;
+mod expecting;
 mod holding;
 mod in_use;
 mod looking;
@@ -55,6 +56,7 @@ fn main() {
         recovering::trials(),
         running::trials(),
         virtual_functions::trials(),
+        expecting::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

@@ -87,7 +87,7 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
             expectation.write(path, &latencies)?;
         } else {
             log::warn!(
-                "{} is not written, as what is not fit sets no example",
+                "{} is not written: it is made of what was found fit only",
                 path.display()
             );
         }

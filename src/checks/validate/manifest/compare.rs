@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use super::{Ceilings, Expected, Id, Manifest, Observed, Place, Subject};
+use crate::checks::doctor::Health;
 use crate::checks::validate::{
     EXPECT_FIRMWARE, EXPECT_FUNCTIONS, EXPECT_IOMMU, EXPECT_ISOLATION, EXPECT_LATENCY, EXPECT_LINK,
     EXPECT_MODEL, EXPECT_NUMA, Item, Judged, MapLatency,
@@ -207,9 +208,10 @@ fn model(expected: &Expected, seen: &Observed) -> Option<Judged> {
     questions.ask("model", expected.model.as_ref(), name, source, |a, b| {
         a == b
     });
-    questions.judged(
+    let judged = questions.judged(
         "put the expected card there; if this one is as good, write its IDs and name into the file",
-    )
+    );
+    judged.map(untold)
 }
 
 fn firmware(expected: &Expected, seen: &Observed) -> Option<Judged> {
@@ -221,7 +223,20 @@ fn firmware(expected: &Expected, seen: &Observed) -> Option<Judged> {
         attribute(seen, "{nvme/*/firmware_rev,infiniband/*/fw_ver}"),
         |a, b| a == b,
     );
-    questions.judged("bring the firmware to that version (fwupdmgr, nvme fw-download, or the maker's program); if this one is as good, write it into the file")
+    let judged = questions.judged(
+        "bring the firmware to that version (fwupdmgr, nvme fw-download, or the maker's program); if this one is as good, write it into the file",
+    );
+    judged.map(untold)
+}
+
+/// What a device tells of itself is asked by its own driver.
+fn untold(mut judged: Judged) -> Judged {
+    if judged.verdict == Health::Skip {
+        let remedy = "give the device back to its own driver first (iommu-tool unbind): only that one asks it; take out of the file what the \
+                      device never tells";
+        judged.remedy = Some(remedy.to_owned());
+    }
+    judged
 }
 
 fn link(expected: &Expected, seen: &Observed) -> Option<Judged> {

@@ -4,6 +4,9 @@ use super::Mode;
 use crate::host::{Host, IommuKind, Link, PciDevice, SubsystemId};
 use crate::types::{Bdf, GroupId, PciId};
 
+/// Base class and subclass of NVMe controllers (PCI Code and ID Assignment, section 1.2).
+const NVME: u32 = 0x0108;
+
 /// What is seen of a device that was named.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observed {
@@ -13,7 +16,7 @@ pub struct Observed {
     pub id: PciId,
     /// The card that it is on.
     pub subsystem: Option<SubsystemId>,
-    /// Its name in the list of PCI IDs.
+    /// Its name in the list of PCI IDs; `None` for an NVMe drive.
     pub listed_name: Option<String>,
     /// What it calls itself.
     pub model: Option<String>,
@@ -52,11 +55,16 @@ impl Observed {
     pub fn of(host: &Host, device: &PciDevice) -> Self {
         let nameplate = host.nameplate(device.bdf);
         let names = host.pci_names([device.id]);
+        // Of a drive the list names the controller only, which is in many models.
+        let is_drive = device.id.class >> 8 == NVME;
         Self {
             bdf: device.bdf,
             id: device.id,
             subsystem: device.subsystem,
-            listed_name: names.device(&device.id).map(str::to_owned),
+            listed_name: names
+                .device(&device.id)
+                .filter(|_| !is_drive)
+                .map(str::to_owned),
             model: nameplate.model,
             firmware: nameplate.firmware,
             link: host.link_of(device.bdf),
