@@ -7,7 +7,7 @@ mod devices;
 mod examination;
 mod physical;
 
-use self::devices::{Devices, examine_place};
+use self::devices::Devices;
 use self::examination::{Examination, Watch};
 use super::interrupt::Interrupt;
 use super::{Context, Failure, write_file};
@@ -127,12 +127,8 @@ fn examine(
     let (mut targets, mut bound) = (Vec::new(), Vec::new());
     for device in named {
         if !examination.is_interrupted() {
-            targets.extend(physical::bind(examination, device, &mut bound));
-            examine_place(examination, &ground, device.bdf);
+            targets.extend(physical::take(examination, &ground, device, &mut bound));
         }
-    }
-    for target in &targets {
-        physical::apart(examination, &target.device);
     }
     let latencies = devices.examine(examination, &targets);
     physical::give_back(examination, &bound);
