@@ -8,7 +8,7 @@ mod examination;
 mod expectation;
 mod physical;
 
-use self::devices::{Devices, examine_place};
+use self::devices::Devices;
 use self::examination::{Examination, Watch};
 use self::expectation::Expectation;
 use super::interrupt::Interrupt;
@@ -149,12 +149,8 @@ fn examine(
     let (mut targets, mut bound) = (Vec::new(), Vec::new());
     for device in named {
         if !examination.is_interrupted() {
-            targets.extend(physical::bind(examination, device, &mut bound));
-            examine_place(examination, &ground, device.bdf);
+            targets.extend(physical::take(examination, &ground, device, &mut bound));
         }
-    }
-    for target in &targets {
-        physical::apart(examination, &target.device);
     }
     let latencies = devices.examine(examination, &targets);
     physical::give_back(examination, &bound);

@@ -122,27 +122,40 @@ fn with_functions(
         if examination.is_interrupted() {
             break;
         }
-        targets.extend(bind(examination, function, &mut bound));
-        examine_place(examination, ground, function.bdf);
-    }
-    // Some kernels make a device's group when it is bound.
-    for target in &targets {
-        apart(examination, &target.device);
+        targets.extend(take(examination, ground, function, &mut bound));
     }
     let latencies = devices.examine(examination, &targets);
     give_back(examination, &bound);
     latencies
 }
 
-/// Whether requests of a device can reach another one past the IOMMU.
-pub fn apart(examination: &Examination<'_>, device: &PciDevice) {
-    let (host, bdf) = (examination.host, Some(device.bdf));
-    examination.judge(FUNCTION_GROUP, bdf, None, || validate::apart(host, device));
-    examination.judge(FUNCTION_ACS, bdf, None, || validate::acs(host, device));
+/// Looks at the place of a device, and binds it.
+pub fn take(
+    examination: &Examination<'_>,
+    ground: &Ground<'_>,
+    device: &PciDevice,
+    bound: &mut Vec<PciDevice>,
+) -> Option<Target> {
+    let host = examination.host;
+    let at = Some(device.bdf);
+    examination.judge(FUNCTION_ACS, at, None, || validate::acs(host, device));
+    let alone = |device: &PciDevice| {
+        examination.judge(FUNCTION_GROUP, at, None, || validate::apart(host, device));
+    };
+    // Some kernels make a device's group when it is bound.
+    if device.group.is_some() {
+        alone(device);
+    }
+    let target = bind(examination, device, bound);
+    if device.group.is_none() {
+        alone(target.as_ref().map_or(device, |target| &target.device));
+    }
+    examine_place(examination, ground, device.bdf);
+    target
 }
 
 /// Binds one device by itself, so that one which cannot be bound keeps no other from being checked. What was changed is added to `bound`.
-pub fn bind(
+fn bind(
     examination: &Examination<'_>,
     device: &PciDevice,
     bound: &mut Vec<PciDevice>,
