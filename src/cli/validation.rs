@@ -48,6 +48,11 @@ pub struct VfsArgs {
                   work at once, and in the end there are none again. Virtual functions that are there already are checked as they are; one that is in use \
                   fails, and the others go on. Several devices, or one without SR-IOV, are bound, checked and given back. Ctrl-C leaves the host as it was; \
                   after a kill, 'iommu-tool recover' does.\n\n\
+                  The file of --expect is TOML: schema_version = 1, and for each device a section [[device]] with match, its address or vendor:device. \
+                  What else stands there is checked: id, subsystem, model, firmware, numa_node, isolated (true: each function has an IOMMU group of its \
+                  own); speed (GT/s), width, max_speed, max_width in [device.link], each the least; total, wanted in [device.functions]; unit, mode \
+                  (direct, strict, lazy) in [device.iommu]; map_ns, unmap_ns, max_ratio_to_stored, max_ratio_to_first in [device.latency]. \
+                  --write-expect writes one with comments.\n\n\
                   Exit status 0: fit; 1: a check failed; 4: something that matters could not be checked."
 )]
 pub struct ValidateArgs {
