@@ -1,7 +1,7 @@
 //! What sysfs says of virtual functions, and of their place among other devices.
 
-use super::Judged;
-use crate::host::{Bar, Effect, Host, PciDevice, Sriov};
+use super::{Judged, counted};
+use crate::host::{Bar, Effect, Host, IsolationStep, PciDevice, Sriov};
 use crate::types::Bdf;
 
 /// Each function lies where offset and stride put it.
@@ -20,8 +20,8 @@ pub fn stride(physical: Bdf, sriov: &Sriov) -> Judged {
         .collect();
     if wrong.is_empty() && places.len() >= sriov.functions.len() {
         return Judged::pass(format!(
-            "{} functions from offset {offset} on, {stride} apart",
-            sriov.functions.len()
+            "{} from offset {offset} on, {stride} apart",
+            counted(sriov.functions.len(), "function")
         ));
     }
     Judged::fail(
@@ -62,8 +62,8 @@ pub fn space(host: &Host, sriov: &Sriov) -> Judged {
     if wrong.is_empty() {
         let size: u64 = promised.iter().map(|bar| bar.size).sum();
         return Judged::pass(format!(
-            "{} regions of {size:#x} bytes together for each, none shared",
-            promised.len()
+            "{size:#x} bytes in {} for each, none shared",
+            counted(promised.len(), "region")
         ));
     }
     Judged::fail(
@@ -174,23 +174,30 @@ fn open_step(host: &Host, device: &PciDevice) -> Option<Bdf> {
 #[must_use]
 pub fn acs(host: &Host, device: &PciDevice) -> Judged {
     let steps = host.isolation(device);
-    if let Some(step) = steps
-        .iter()
-        .find(|step| step.effect.is_open() == Some(true))
-    {
-        let port = step.port.map_or("bridge", |port| port.in_words());
-        let lacks = match step.effect {
-            Effect::Open(missing) => format!("has access control services, but {missing} are off"),
-            Effect::SharedBus => "leads to a bus that all its devices share".to_owned(),
-            _ => "has no access control services".to_owned(),
+    let open = |step: &&IsolationStep| step.effect.is_open() == Some(true);
+    if let Some(step) = steps.iter().find(open) {
+        if !is_joined(host, device, step) {
+            return Judged::warn(
+                format!(
+                    "{}, but the kernel takes it to keep them apart",
+                    lack(device, step)
+                ),
+                "nothing, if the kernel knows this chip to do so; something, if it was only told so (pcie_acs_override)",
+            );
+        }
+        let remedy = match step.effect {
+            Effect::Open(_) => {
+                "find out what turned them off (pci= on the kernel command line, the firmware's set-up), or use another slot"
+            }
+            _ => {
+                "put the card into a slot whose port has them; do not override this (pcie_acs_override) for guests that do not trust each other"
+            }
         };
-        return Judged::fail(
-            format!(
-                "the {port} {} {lacks}: devices below it may reach each other past the IOMMU",
-                step.bdf
-            ),
-            "put the card into a slot whose port has them; do not override this (pcie_acs_override) for guests that do not trust each other",
+        let says = format!(
+            "{}: what is there may reach each other past the IOMMU",
+            lack(device, step)
         );
+        return Judged::fail(says, remedy);
     }
     if steps.iter().any(|step| step.effect.is_open().is_none()) {
         return Judged::skip(
@@ -207,6 +214,39 @@ pub fn acs(host: &Host, device: &PciDevice) -> Judged {
     } else {
         format!("{} send every request up", isolating.join(", "))
     })
+}
+
+/// What a function on the way does not do.
+fn lack(device: &PciDevice, step: &IsolationStep) -> String {
+    let subject = match step.port {
+        _ if step.bdf == device.bdf => {
+            format!("the device of {}, which has several functions,", step.bdf)
+        }
+        Some(port) => format!("the {} {}", port.in_words(), step.bdf),
+        None => format!("the bridge {}", step.bdf),
+    };
+    match step.effect {
+        Effect::Open(missing) => {
+            format!("{subject} has access control services, but {missing} are off")
+        }
+        Effect::SharedBus => format!("{subject} leads to a bus that all its devices share"),
+        _ => format!("{subject} has no access control services"),
+    }
+}
+
+/// Whether the kernel put the device together with what lies beyond this function, as it does where it does not isolate
+/// (`pci_device_group` of drivers/iommu/iommu.c).
+fn is_joined(host: &Host, device: &PciDevice, step: &IsolationStep) -> bool {
+    let Some(group) = device.group.and_then(|id| host.group(id).ok()) else {
+        return true;
+    };
+    let mut members = group.devices.iter().map(|member| member.bdf);
+    if step.bdf == device.bdf {
+        let slot = |bdf: Bdf| (bdf.domain(), bdf.bus(), bdf.device());
+        members.any(|bdf| bdf != device.bdf && slot(bdf) == slot(device.bdf))
+    } else {
+        members.any(|bdf| bdf == step.bdf)
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
 use super::super::pattern::{Pattern, inverted};
-use super::Judged;
+use super::{Judged, counted};
 use crate::device::{DeviceError, VfioDevice};
 use crate::engine::{
     Arena, DmaEngine, EngineDriver, EngineError, EngineParts, Loaded, Reading, Seat,
@@ -107,7 +107,8 @@ fn judged(lanes: &[LoadLane<'_>], results: Vec<Result<Work, LaneError>>, time: D
     let devices: usize = lanes.iter().map(|l| 1 + usize::from(l.far.is_some())).sum();
     if failed.is_empty() {
         return Judged::pass(format!(
-            "{devices} devices at once for {:.0} s: {} loops, {} bytes right, {} mappings made and taken out",
+            "{} at once for {:.0} s: {} loops, {} bytes right, {} mappings made and taken out",
+            counted(devices, "device"),
             time.as_secs_f64(),
             all.loops,
             all.bytes,
@@ -115,7 +116,7 @@ fn judged(lanes: &[LoadLane<'_>], results: Vec<Result<Work, LaneError>>, time: D
         ));
     }
     Judged::fail(
-        format!("{} of {} lanes did not hold under load", failed.len(), lanes.len()),
+        format!("{} of {} devices, or pairs of them, did not hold under load", failed.len(), lanes.len()),
         "repeat it with fewer virtual functions (--vfs) to see where it begins; do not hand out more than that",
     )
     .with_evidence(failed)

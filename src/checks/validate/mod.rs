@@ -10,6 +10,7 @@ mod load;
 pub mod manifest;
 mod opened;
 mod outcome;
+mod tables;
 
 pub use functions::{acs, apart, interrupts_offered, space, stride};
 pub use latency::{MapLatency, map_latencies, similar};
@@ -17,6 +18,7 @@ pub use leaks::Traces;
 pub use load::{LoadLane, load};
 pub use opened::{interrupts, regions, reset};
 pub use outcome::{Checked, Fitness, Judged};
+pub use tables::tables_apart;
 
 use super::CHECKS;
 use super::doctor::{DEVICE_CHECKS, HOST_CHECKS};
@@ -92,6 +94,9 @@ items! {
     FUNCTION_ENGINE = "function.engine", Quick,
         "its DMA engine is taken into use, and every check of 'test' runs",
         "the checks below say something";
+    ALL_TABLES = "all.tables", Quick,
+        "all are opened, each in an address space of its own, and the page table is looked up that the IOMMU walks for each, and for the physical function",
+        "no function, and not the physical one either, is translated by the table of another";
     ALL_LOAD = "all.load", Full,
         "all functions transfer at the same time, each in its own address space at the same IOVAs, while memory is mapped and unmapped",
         "no function's data gets to another one, or is lost, when all of them work";
@@ -131,6 +136,11 @@ items! {
     AFTER_LEAKS = "after.leaks", Quick,
         "files, pinned memory and IOMMU groups are what they were",
         "nothing is left behind, however often it is done";
+}
+
+/// `1 device`, `2 devices`.
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A check as it is listed: those of `validate`, of `doctor` for the host, and of `test`.

@@ -1,14 +1,15 @@
 //! What is checked of devices that are bound, virtual functions or not.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::examination::{Examination, Watch};
 use super::expectation::Expectation;
 use crate::checks::doctor::{Ground, Health};
 use crate::checks::validate::{
-    self, ALL_LOAD, ALL_MAP_LATENCY, FUNCTION_ENGINE, FUNCTION_INTERRUPTS, FUNCTION_OPEN,
-    FUNCTION_REGIONS, FUNCTION_RESET, Judged, LoadLane, MapLatency, OF_DOCTOR,
+    self, ALL_LOAD, ALL_MAP_LATENCY, ALL_TABLES, FUNCTION_ENGINE, FUNCTION_INTERRUPTS,
+    FUNCTION_OPEN, FUNCTION_REGIONS, FUNCTION_RESET, Judged, LoadLane, MapLatency, OF_DOCTOR,
 };
 use crate::checks::{CHECKS, End, Event, Outcome, Role, Verdict};
 use crate::cli::ValidateArgs;
@@ -68,15 +69,20 @@ impl Devices<'_> {
                 continue;
             }
             let able: Vec<Target> = openable.iter().map(|at| targets[*at].clone()).collect();
+            if able.is_empty() {
+                continue;
+            }
+            let apart = one_of_each_group(&able);
+            tables(examination, &apart, backend);
             for target in &able {
                 sound &= self.test(examination, target, &able, backend);
             }
-            if self.args.level >= Level::Full && !able.is_empty() && !examination.is_interrupted() {
+            if self.args.level >= Level::Full && !examination.is_interrupted() {
                 if sound {
-                    self.load(examination, &able, backend);
+                    self.load(examination, &apart, backend);
                 }
                 if latencies.is_empty() {
-                    latencies = measure(examination, &able, backend);
+                    latencies = measure(examination, &apart, backend);
                 }
             }
         }
@@ -248,6 +254,21 @@ impl Devices<'_> {
             validate::load(&lanes, backend, lowest.map(Iova), time, &stop)
         });
     }
+}
+
+/// The first device of each group: devices of one group are in one address space, whoever has them.
+fn one_of_each_group(targets: &[Target]) -> Vec<Target> {
+    let mut groups = BTreeSet::new();
+    let first = |target: &&Target| groups.insert(target.device.group);
+    targets.iter().filter(first).cloned().collect()
+}
+
+/// Whether the IOMMU has a page table for each.
+fn tables(examination: &Examination<'_>, targets: &[Target], backend: Backend) {
+    let nodes: Vec<_> = targets.iter().map(|target| &target.node).collect();
+    examination.judge(ALL_TABLES, None, Some(backend), || {
+        validate::tables_apart(examination.host, &nodes, backend)
+    });
 }
 
 fn measure(examination: &Examination<'_>, targets: &[Target], backend: Backend) -> Vec<MapLatency> {

@@ -1,6 +1,8 @@
 //! The checks while they run: what was found, how long it may take, whether the user wants the end.
 
 use std::cell::{Cell, RefCell};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::binding::BindingError;
@@ -82,7 +84,7 @@ impl<'c> Examination<'c> {
         }
         self.say(item.id, device, backend);
         let watch = Watch::begin();
-        let mut judged = check();
+        let mut judged = self.watched(limit, item, device, check);
         // A check that a signal cut short says nothing about the device.
         if self.is_interrupted() && judged.verdict == Health::Fail {
             return false;
@@ -102,6 +104,33 @@ impl<'c> Examination<'c> {
         let passed = matches!(judged.verdict, Health::Pass | Health::Warn);
         self.add(watch.end(item.id, device, backend, judged));
         passed
+    }
+
+    /// Runs a check, and says so when it takes too long: what sleeps in the kernel cannot be ended, but the user can be told.
+    fn watched(
+        &self,
+        limit: Duration,
+        item: Item,
+        device: Option<Bdf>,
+        check: impl FnOnce() -> Judged,
+    ) -> Judged {
+        let (done, is_done) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                if is_done.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                    let of = device.map_or_else(String::new, |bdf| format!(" of {bdf}"));
+                    log::warn!(
+                        "{}{of} takes more than {} s, and is waited for: /proc/{}/stack says where in the kernel",
+                        item.id,
+                        limit.as_secs(),
+                        std::process::id()
+                    );
+                }
+            });
+            let judged = check();
+            drop(done);
+            judged
+        })
     }
 
     /// Says what is done now.

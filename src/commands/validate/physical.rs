@@ -27,6 +27,9 @@ pub fn examine(
     examine_place(examination, ground, pf.bdf);
     let wanted = devices.args.vfs.map(|count| count.of(sriov.total));
     if sriov.count() > 0 {
+        if binding::is_interrupted(examination.host, pf.bdf) {
+            return Err(BindingError::UnfinishedFunctions(pf.bdf).into());
+        }
         if let Some(wanted) = wanted.filter(|wanted| *wanted != sriov.count()) {
             let message = format!(
                 "{} has {} virtual functions, and to make {wanted} would take those away: 'iommu-tool vfs {} 0' removes them, or leave out --vfs \

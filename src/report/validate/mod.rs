@@ -10,8 +10,11 @@ use std::io::{self, Write};
 
 use super::{Report, Style};
 use crate::checks::doctor::Health;
-use crate::checks::validate::{Checked, Fitness, MapLatency, listed};
+use crate::checks::validate::{Checked, FUNCTION_ENGINE, Fitness, MapLatency, listed};
 use crate::types::{Backend, Bdf, ExitClass, Level};
+
+/// The most devices that are named in one line.
+const SHOWN: usize = 8;
 
 /// A device that was named.
 #[derive(Debug, Clone, Serialize)]
@@ -140,21 +143,27 @@ impl ValidateReport {
         match self.verdict {
             Fitness::Fit => {
                 let backends: Vec<String> = self.backends.iter().map(Backend::to_string).collect();
+                let without_dma = self.checks.iter().any(|check| {
+                    check.id == FUNCTION_ENGINE.id && check.judged.verdict == Health::Skip
+                });
                 format!(
-                    "{subject} can be handed out: every check passed, through {}",
+                    "{subject} can be handed out{}: every check passed, through {}",
+                    if without_dma {
+                        ", as far as can be known without DMA"
+                    } else {
+                        ""
+                    },
                     backends.join(" and ")
                 )
             }
             Fitness::Unfit => format!(
                 "do not hand out {subject}: {}",
-                match self.worst() {
-                    Some(check) => format!("{}: {}", name(check), check.judged.detail),
-                    None => "a check failed".to_owned(),
-                }
+                self.first(Health::Fail).unwrap_or_default()
             ),
             Fitness::Incomplete => format!(
-                "no verdict on {subject}: what could be checked passed, {} checks that matter could not be done",
-                self.skipped
+                "no verdict on {subject}: what could be checked passed, but not {}",
+                self.first(Health::Skip)
+                    .unwrap_or_else(|| "enough was checked".to_owned())
             ),
             Fitness::Interrupted => {
                 format!("no verdict on {subject}: ended by a signal before all was checked")
@@ -162,10 +171,11 @@ impl ValidateReport {
         }
     }
 
-    /// The first check that failed.
-    fn worst(&self) -> Option<&Checked> {
-        let failed = |check: &&Checked| check.judged.verdict == Health::Fail;
-        self.checks.iter().find(failed)
+    /// The first of the checks that ended so and matter.
+    fn first(&self, verdict: Health) -> Option<String> {
+        let of = |check: &&Checked| check.judged.verdict == verdict && !check.judged.optional;
+        let check = self.checks.iter().find(of)?;
+        Some(format!("{}: {}", name(check), check.judged.detail))
     }
 }
 
@@ -182,13 +192,29 @@ fn each<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
 
 /// A check with what it is about: `function.open of 0000:02:10.0 through type1`.
 fn name(check: &Checked) -> String {
-    let device = check
-        .device
-        .map_or_else(String::new, |bdf| format!(" of {bdf}"));
-    let backend = check
-        .backend
-        .map_or_else(String::new, |backend| format!(" through {backend}"));
-    format!("{}{device}{backend}", check.id)
+    name_of_all(&[check])
+}
+
+/// The same for one check of several devices.
+fn name_of_all(checks: &[&Checked]) -> String {
+    let Some(first) = checks.first() else {
+        return String::new();
+    };
+    let mut name = first.id.to_owned();
+    let devices = each(checks.iter().filter_map(|check| check.device));
+    let shown: Vec<String> = devices.iter().take(SHOWN).map(Bdf::to_string).collect();
+    if !shown.is_empty() {
+        name += &format!(" of {}", shown.join(", "));
+    }
+    if devices.len() > SHOWN {
+        name += &format!(" and {} more", devices.len() - SHOWN);
+    }
+    let backends = each(checks.iter().filter_map(|check| check.backend));
+    let backends: Vec<String> = backends.iter().map(Backend::to_string).collect();
+    if !backends.is_empty() {
+        name += &format!(" through {}", backends.join(" and "));
+    }
+    name
 }
 
 fn word(verdict: Fitness) -> &'static str {

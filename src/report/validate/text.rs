@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{ValidateReport, each, name, word};
+use super::{ValidateReport, each, name_of_all, word};
 use crate::checks::doctor::Health;
 use crate::checks::validate::{Checked, Fitness};
 use crate::report::{Painted, Report, Style};
@@ -32,8 +32,8 @@ impl Report for ValidateReport {
         for health in [Health::Fail, Health::Warn, Health::Skip] {
             let matters =
                 |check: &&Checked| check.judged.verdict == health && !check.judged.optional;
-            for check in self.checks.iter().filter(matters) {
-                detail(check, out, style)?;
+            for same in alike(self.checks.iter().filter(matters)) {
+                detail(&same, out, style)?;
             }
         }
         writeln!(out)?;
@@ -65,14 +65,34 @@ fn painted(verdict: Health, text: &str, style: Style) -> Painted<'_> {
     }
 }
 
+/// Those together that say the same of several devices or interfaces.
+fn alike<'c>(checks: impl Iterator<Item = &'c Checked>) -> Vec<Vec<&'c Checked>> {
+    let mut kinds: Vec<Vec<&Checked>> = Vec::new();
+    for check in checks {
+        let same = |known: &&mut Vec<&Checked>| {
+            let first = known[0];
+            (first.id, &first.judged, &first.kernel_log)
+                == (check.id, &check.judged, &check.kernel_log)
+        };
+        match kinds.iter_mut().find(same) {
+            Some(known) => known.push(check),
+            None => kinds.push(vec![check]),
+        }
+    }
+    kinds
+}
+
 /// A check that did not pass, with all that supports it.
-fn detail(check: &Checked, out: &mut dyn Write, style: Style) -> io::Result<()> {
+fn detail(checks: &[&Checked], out: &mut dyn Write, style: Style) -> io::Result<()> {
+    let Some(check) = checks.first() else {
+        return Ok(());
+    };
     let verdict = check.judged.verdict.to_string();
     writeln!(
         out,
         "\n{}  {}: {}",
         painted(check.judged.verdict, &verdict, style),
-        name(check),
+        name_of_all(checks),
         check.judged.detail
     )?;
     for line in &check.judged.evidence {
