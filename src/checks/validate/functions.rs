@@ -139,12 +139,7 @@ pub fn apart(host: &Host, device: &PciDevice) -> Judged {
     let Some(group) = device.group.and_then(|id| host.group(id).ok()) else {
         return Judged::skip("it is in no IOMMU group yet");
     };
-    let devices = group.devices.iter();
-    let mut others: Vec<String> = devices
-        .filter(|other| other.bdf != device.bdf && !other.is_bridge())
-        .map(|other| other.bdf.to_string())
-        .collect();
-    others.extend(group.others.iter().map(|other| other.name.clone()));
+    let others = group.neighbours_of(device.bdf);
     if others.is_empty() {
         return Judged::pass(format!("alone in group {}", group.id));
     }

@@ -1,8 +1,10 @@
 //! Holds what is expected against what was seen.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
-use super::{Ceilings, Expected, Id, Manifest, Observed, Place, Subject};
+use super::latency::held_to;
+use super::questions::Questions;
+use super::{Expected, Id, Manifest, Observed, Place, Subject};
 use crate::checks::doctor::Health;
 use crate::checks::validate::{
     EXPECT_FIRMWARE, EXPECT_FUNCTIONS, EXPECT_IOMMU, EXPECT_ISOLATION, EXPECT_LATENCY, EXPECT_LINK,
@@ -54,7 +56,7 @@ pub fn compare(
         let latency = expected.latency.as_ref();
         add(
             EXPECT_LATENCY,
-            latency.map(|it| latency_of(it, seen, latencies)),
+            latency.map(|it| held_to(it, seen, latencies)),
         );
     }
     for expected in &manifest.devices {
@@ -98,86 +100,6 @@ fn not_named(subject: Subject, all: &[PciDevice]) -> Judged {
         format!("{subject} is expected, and this host has no such device"),
         "look whether the card is in its slot, and whether the firmware has the slot switched on",
     )
-}
-
-/// One thing that the file says.
-struct Question {
-    key: &'static str,
-    expected: String,
-    /// `None` where the host does not tell.
-    found: Option<String>,
-    agrees: bool,
-    /// Where it was found.
-    source: String,
-}
-
-/// The questions of one check.
-#[derive(Default)]
-struct Questions(Vec<Question>);
-
-impl Questions {
-    /// Asks, if the file says something.
-    fn ask<E, F: Display>(
-        &mut self,
-        key: &'static str,
-        expected: Option<E>,
-        found: Option<F>,
-        source: impl Into<String>,
-        agrees: impl FnOnce(&E, &F) -> bool,
-    ) where
-        E: Display,
-    {
-        let Some(expected) = expected else { return };
-        self.0.push(Question {
-            key,
-            agrees: found.as_ref().is_some_and(|found| agrees(&expected, found)),
-            expected: expected.to_string(),
-            found: found.map(|found| found.to_string()),
-            source: source.into(),
-        });
-    }
-
-    /// What the answers lead to; `None` if nothing was asked.
-    fn judged(self, remedy: &str) -> Option<Judged> {
-        let all = self.0;
-        if all.is_empty() {
-            return None;
-        }
-        let differs = |it: &&Question| it.found.is_some() && !it.agrees;
-        let is_open = |it: &&Question| it.found.is_none();
-        let said = |chosen: Vec<&Question>, say: fn(&Question) -> String| {
-            chosen.into_iter().map(say).collect::<Vec<_>>().join("; ")
-        };
-        let wrong: Vec<&Question> = all.iter().filter(differs).collect();
-        let open: Vec<&Question> = all.iter().filter(is_open).collect();
-        if wrong.is_empty() && open.is_empty() {
-            return Some(Judged::pass(said(all.iter().collect(), |it| {
-                format!("{} {}", it.key, it.found.as_deref().unwrap_or_default())
-            })));
-        }
-        let judged = if wrong.is_empty() {
-            Judged::skip(said(open, |it| {
-                format!(
-                    "the host does not tell {} ({} is expected)",
-                    it.key, it.expected
-                )
-            }))
-        } else {
-            let text = said(wrong, |it| {
-                let found = it.found.as_deref().unwrap_or_default();
-                format!("{} is {found}, {} is expected", it.key, it.expected)
-            });
-            Judged::fail(text, remedy)
-        };
-        let lines = all.iter().filter(|it| !it.agrees).map(|it| {
-            let found = it.found.as_deref().unwrap_or("nothing");
-            format!(
-                "{}: expected {}, found {found} ({})",
-                it.key, it.expected, it.source
-            )
-        });
-        Some(judged.with_evidence(lines))
-    }
 }
 
 fn attribute(seen: &Observed, name: &str) -> String {
@@ -296,7 +218,7 @@ fn link(expected: &Expected, seen: &Observed) -> Option<Judged> {
 struct GigaTransfers(&'static str, f32);
 
 impl Display for GigaTransfers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{} GT/s", self.0, self.1)
     }
 }
@@ -304,7 +226,7 @@ impl Display for GigaTransfers {
 struct Lanes(&'static str, u8);
 
 impl Display for Lanes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}x{}", self.0, self.1)
     }
 }
@@ -443,55 +365,4 @@ pub(super) fn kind_name(kind: IommuKind) -> &'static str {
         IommuKind::Virtio => "virtio",
         IommuKind::Other => "other",
     }
-}
-
-fn latency_of(ceilings: &Ceilings, seen: &Observed, latencies: Option<&[MapLatency]>) -> Judged {
-    let Some(latencies) = latencies else {
-        return Judged::not_here("nothing is measured at the level quick");
-    };
-    let own = |one: &&MapLatency| seen.places.iter().any(|place| place.bdf == one.bdf);
-    let own: Vec<&MapLatency> = latencies.iter().filter(own).collect();
-    let Some(first) = own.first() else {
-        return Judged::skip(
-            "what mapping costs was not measured: that takes two devices or virtual functions that can be opened",
-        );
-    };
-    let both = |one: &MapLatency| one.map_ns.saturating_add(one.unmap_ns);
-    let reference = both(first).max(1);
-    let mut above = Vec::new();
-    let mut seen_ratios = Vec::new();
-    if let Some((stored, limit)) = ceilings.stored {
-        let ratio = reference as f64 / stored as f64;
-        seen_ratios.push(format!("the first takes {ratio:.2} times the stored time"));
-        if ratio > limit {
-            above.push(format!(
-                "{}: expected at most {limit} times the stored {stored} ns, found {reference} ns, {ratio:.2} times that", first.bdf
-            ));
-        }
-    }
-    if let Some(limit) = ceilings.to_first {
-        let ratio = |one: &MapLatency| both(one) as f64 / reference as f64;
-        let others = own.iter().skip(1);
-        let most = others.clone().map(|one| ratio(one)).fold(0.0, f64::max);
-        seen_ratios.push(format!(
-            "the slowest of the others {most:.2} times the first"
-        ));
-        above.extend(others.filter(|one| ratio(one) > limit).map(|one| {
-            format!(
-                "{}: expected at most {limit} times the first, found {} ns, {:.2} times that",
-                one.bdf,
-                both(one),
-                ratio(one)
-            )
-        }));
-    }
-    if above.is_empty() {
-        return Judged::pass(seen_ratios.join(", "));
-    }
-    let judged = Judged::fail(
-        "mapping memory takes longer than is allowed",
-        "repeat it on an idle host; if it stays, compare the processor's frequency settings, the kernel and the mode of the IOMMU with those of \
-         the host that the file was made on",
-    );
-    judged.with_evidence(above)
 }

@@ -3,7 +3,9 @@
 //! Only what the file says is checked. Each section of it leads to one finding, `expect.link` and so on.
 
 mod compare;
+mod latency;
 mod observed;
+mod questions;
 #[cfg(test)]
 mod tests;
 mod write;

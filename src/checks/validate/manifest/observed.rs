@@ -98,20 +98,12 @@ impl Place {
     fn of(host: &Host, bdf: Bdf) -> Self {
         let id = host.device(bdf).ok().and_then(|device| device.group);
         let group = id.and_then(|id| host.group(id).ok());
-        let mut neighbours = Vec::new();
-        if let Some(group) = &group {
-            let others = group.devices.iter();
-            neighbours.extend(
-                others
-                    .filter(|other| other.bdf != bdf && !other.is_bridge())
-                    .map(|other| other.bdf.to_string()),
-            );
-            neighbours.extend(group.others.iter().map(|other| other.name.clone()));
-        }
         Self {
             bdf,
             group: id,
-            neighbours,
+            neighbours: group
+                .as_ref()
+                .map_or_else(Vec::new, |group| group.neighbours_of(bdf)),
             unit: host.iommu_unit(bdf).map(|unit| unit.kind),
             mode: group.and_then(|group| Mode::of_domain(&group.domain?)),
         }
