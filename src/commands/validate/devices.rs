@@ -44,8 +44,6 @@ pub fn examine_place(examination: &Examination<'_>, ground: &Ground<'_>, device:
 pub struct Devices<'d> {
     pub args: &'d ValidateArgs,
     pub seed: u64,
-    /// Whether each must have a way to be reset alone.
-    pub must_reset: bool,
 }
 
 impl Devices<'_> {
@@ -123,8 +121,12 @@ impl Devices<'_> {
             Level::Full => 3,
             Level::Soak => 20,
         };
+        let is_virtual = examination
+            .host
+            .physical_function(target.device.bdf)
+            .is_some();
         examination.judge(FUNCTION_RESET, bdf, through, || {
-            validate::reset(device, times, self.must_reset)
+            validate::reset(device, times, is_virtual)
         });
     }
 

@@ -118,7 +118,6 @@ fn examine(
     let devices = Devices {
         args,
         seed: RandomState::new().build_hasher().finish(),
-        must_reset: sriov.is_some(),
     };
     if let (Some(sriov), [pf]) = (sriov, named) {
         return physical::examine(&devices, examination, pf, sriov, &ground);
