@@ -46,8 +46,6 @@ pub struct Devices<'d> {
     pub args: &'d ValidateArgs,
     pub expectation: &'d Expectation,
     pub seed: u64,
-    /// Whether each must have a way to be reset alone.
-    pub must_reset: bool,
 }
 
 impl Devices<'_> {
@@ -126,8 +124,12 @@ impl Devices<'_> {
             Level::Full => 3,
             Level::Soak => 20,
         };
+        let is_virtual = examination
+            .host
+            .physical_function(target.device.bdf)
+            .is_some();
         examination.judge(FUNCTION_RESET, bdf, through, || {
-            validate::reset(device, times, self.must_reset)
+            validate::reset(device, times, is_virtual)
         });
     }
 

@@ -140,7 +140,6 @@ fn examine(
         args,
         expectation,
         seed: RandomState::new().build_hasher().finish(),
-        must_reset: sriov.is_some(),
     };
     if let (Some(sriov), [pf]) = (sriov, named) {
         return physical::examine(&devices, examination, pf, sriov, &ground);

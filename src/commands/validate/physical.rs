@@ -89,9 +89,17 @@ fn make(
 
 fn failed(examination: &Examination<'_>, error: BindingError) -> Judged {
     examination.note_signal(&error);
+    if let BindingError::InUse(devices) = &error {
+        let uses = devices.iter().flat_map(|(_, uses)| uses);
+        let (evidence, ends): (Vec<_>, Vec<_>) = uses
+            .map(|one| (one.evidence.clone(), one.remedy.clone()))
+            .unzip();
+        return Judged::fail("it is in use, so it was left as it is", ends.join("; "))
+            .with_evidence(evidence);
+    }
     Judged::fail(
         format!("{:#}", anyhow::Error::from(error)),
-        "do what the message says; 'iommu-tool vfs' makes virtual functions without checking them",
+        "do what the message says, then repeat this",
     )
 }
 

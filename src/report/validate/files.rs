@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ValidateReport, each, name, word};
+use super::{ValidateReport, alike, each, name_of_all, word};
 use crate::checks::doctor::Health;
 use crate::checks::validate::{Checked, Fitness};
 use crate::report::html::{Cell, Page, Tone};
@@ -175,15 +175,13 @@ pub fn validate_page(report: &ValidateReport) -> String {
         &["device", "IDs", "name", "driver"],
         &rows.collect::<Vec<_>>(),
     );
-    let wrong: Vec<&Checked> = report
-        .checks
-        .iter()
-        .filter(|check| check.judged.verdict != Health::Pass && !check.judged.optional)
-        .collect();
+    let matters = |check: &&Checked| check.judged.verdict != Health::Pass && !check.judged.optional;
+    let wrong = alike(report.checks.iter().filter(matters));
     if !wrong.is_empty() {
         page.heading("What did not pass");
-        for check in wrong {
-            page.minor_heading(&name(check));
+        for same in wrong {
+            let check = same[0];
+            page.minor_heading(&name_of_all(&same));
             let text = format!("{}: {}", check.judged.verdict, check.judged.detail);
             page.paragraph(&text, tone_of(check));
             let seen = seen(check);

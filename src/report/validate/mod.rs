@@ -217,6 +217,23 @@ fn name_of_all(checks: &[&Checked]) -> String {
     name
 }
 
+/// Those together that say the same of several devices or interfaces.
+fn alike<'c>(checks: impl Iterator<Item = &'c Checked>) -> Vec<Vec<&'c Checked>> {
+    let mut kinds: Vec<Vec<&Checked>> = Vec::new();
+    for check in checks {
+        let same = |known: &&mut Vec<&Checked>| {
+            let first = known[0];
+            (first.id, &first.judged, &first.kernel_log)
+                == (check.id, &check.judged, &check.kernel_log)
+        };
+        match kinds.iter_mut().find(same) {
+            Some(known) => known.push(check),
+            None => kinds.push(vec![check]),
+        }
+    }
+    kinds
+}
+
 fn word(verdict: Fitness) -> &'static str {
     match verdict {
         Fitness::Fit => "FIT",

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{ValidateReport, each, name_of_all, word};
+use super::{ValidateReport, alike, each, name_of_all, word};
 use crate::checks::doctor::Health;
 use crate::checks::validate::{Checked, Fitness};
 use crate::report::{Painted, Report, Style};
@@ -63,23 +63,6 @@ fn painted(verdict: Health, text: &str, style: Style) -> Painted<'_> {
         Health::Warn | Health::Skip => style.caution(text),
         Health::Fail => style.bad(text),
     }
-}
-
-/// Those together that say the same of several devices or interfaces.
-fn alike<'c>(checks: impl Iterator<Item = &'c Checked>) -> Vec<Vec<&'c Checked>> {
-    let mut kinds: Vec<Vec<&Checked>> = Vec::new();
-    for check in checks {
-        let same = |known: &&mut Vec<&Checked>| {
-            let first = known[0];
-            (first.id, &first.judged, &first.kernel_log)
-                == (check.id, &check.judged, &check.kernel_log)
-        };
-        match kinds.iter_mut().find(same) {
-            Some(known) => known.push(check),
-            None => kinds.push(vec![check]),
-        }
-    }
-    kinds
 }
 
 /// A check that did not pass, with all that supports it.
