@@ -42,10 +42,13 @@ impl Host {
         }
     }
 
-    /// How many IOMMU groups there are.
+    /// How many IOMMU groups have no device: their last one went away, and something keeps them.
     #[must_use]
-    pub fn group_count(&self) -> usize {
-        self.names(GROUPS).len()
+    pub fn empty_groups(&self) -> usize {
+        let groups = self.names(GROUPS).into_iter();
+        groups
+            .filter(|group| self.names(format!("{GROUPS}/{group}/devices")).is_empty())
+            .count()
     }
 }
 
@@ -63,5 +66,15 @@ mod tests {
             pinned: 4,
         };
         assert_eq!(host.own_memory(), expected);
+    }
+
+    #[test]
+    fn groups_without_devices_are_counted() {
+        let group =
+            |number: u32, device: &str| format!("sys/kernel/iommu_groups/{number}/{device}");
+        let (folder, host) = host(&[(&group(1, "devices/0000:01:00.0"), "")]);
+        assert_eq!(host.empty_groups(), 0);
+        std::fs::create_dir_all(folder.path().join(group(2, "devices"))).unwrap();
+        assert_eq!(host.empty_groups(), 1);
     }
 }

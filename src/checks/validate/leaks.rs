@@ -9,7 +9,7 @@ pub struct Traces {
     files: usize,
     /// Memory of this process that is pinned or locked, in KiB.
     pinned: u64,
-    groups: usize,
+    empty_groups: usize,
 }
 
 impl Traces {
@@ -20,7 +20,7 @@ impl Traces {
         Self {
             files: host.own_files(),
             pinned: own.pinned + own.locked,
-            groups: host.group_count(),
+            empty_groups: host.empty_groups(),
         }
     }
 
@@ -35,16 +35,17 @@ impl Traces {
         };
         count("open files", before.files as u64, self.files as u64);
         count("KiB pinned", before.pinned, self.pinned);
-        count("IOMMU groups", before.groups as u64, self.groups as u64);
+        let (old, new) = (before.empty_groups as u64, self.empty_groups as u64);
+        count("IOMMU groups without a device", old, new);
         if left.is_empty() {
             return Judged::pass(format!(
-                "{} open files, {} KiB pinned, {} IOMMU groups, as before",
-                self.files, self.pinned, self.groups
+                "{} open files, {} KiB pinned, {} IOMMU groups without a device, as before",
+                self.files, self.pinned, self.empty_groups
             ));
         }
         Judged::fail(
             "something was left behind",
-            "if only the IOMMU groups differ, look whether somebody else changed devices meanwhile; else report it with this output",
+            "report it with this output, and the version of the kernel",
         )
         .with_evidence(left)
     }
@@ -60,7 +61,7 @@ mod tests {
         let before = Traces {
             files: 5,
             pinned: 0,
-            groups: 12,
+            empty_groups: 0,
         };
         assert_eq!(before.compared_with(before).verdict, Health::Pass);
         let after = Traces {

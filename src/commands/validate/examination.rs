@@ -93,7 +93,7 @@ impl<'c> Examination<'c> {
         if took > limit && judged.verdict != Health::Fail {
             judged = Judged::fail(
                 format!(
-                    "it took {:.0} s, more than the {} s that are allowed: {}",
+                    "it took {:.1} s, more than the {} s that are allowed: {}",
                     took.as_secs_f64(),
                     limit.as_secs(),
                     judged.detail

@@ -10,7 +10,7 @@ use crate::checks::validate::{
 };
 use crate::commands::Failure;
 use crate::commands::target::Target;
-use crate::host::{Host, PciDevice, Sriov};
+use crate::host::{Host, PciDevice, Sriov, is_vfio_driver};
 use crate::types::{Bdf, ExitClass, Level};
 
 /// Runs everything on a physical function. Returns what mapping costs for each virtual one.
@@ -41,6 +41,14 @@ pub fn examine(
             return Err(Failure::new(ExitClass::Refused, message).into());
         }
         return Ok(with_functions(devices, examination, pf, ground));
+    }
+    if pf.driver.as_deref().is_some_and(is_vfio_driver) {
+        let message = format!(
+            "{0} is with user space, whose driver must serve virtual functions before they can be checked: 'iommu-tool unbind {0}' gives it back \
+             to the host's",
+            pf.bdf
+        );
+        return Err(Failure::new(ExitClass::Refused, message).into());
     }
     let count = wanted.unwrap_or(sriov.total);
     let temporary = TemporaryFunctions::begin(examination.host, pf, count)?;
