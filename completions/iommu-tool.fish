@@ -50,7 +50,9 @@ complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "dump" -d 'Pri
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "fill" -d 'Set the bytes of mapped memory'
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "dma" -d 'Have the device itself read or write mapped memory'
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "test" -d 'Prove by DMA that a device reaches the memory mapped for it, and nothing else'
+complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "validate" -d 'Check whether a device, or a physical function with its virtual ones, is fit to be handed out'
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "bench" -d 'Measure how long mapping and unmapping memory takes'
+complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "compare" -d 'Show what became slower or faster from one run of bench to another'
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "walk" -d 'Show how the IOMMU translates an address of a device, step by step'
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "faults" -d 'Show what devices tried and an IOMMU blocked'
 complete -c iommu-tool -n "__fish_iommu_tool_needs_command" -f -a "completions" -d 'Print the completion script for a shell'
@@ -318,25 +320,69 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -l json -d '
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l vfs -d 'How many virtual functions to make; max is the default, 0 checks the physical function itself as a plain device' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l level -d 'How thorough' -r -f -a "quick\t'Every proof that the device is held back, and loops of all kinds'
+full\t'Also loops in special places and through special mappings'
+soak\t'Also random loops until the time is over'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l duration -d 'How long random loops and the load of all devices go on, at the level soak' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l limit -d 'How many seconds one check may take' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l junit -d 'Write the results as JUnit XML too, for continuous integration' -r -F
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l prometheus -d 'Write them as metrics too, for the textfile collector of Prometheus\' node exporter' -r -F
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l html -d 'Write them as a page to read too' -r -F
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l allow-no-dma -d 'Do without DMA where no engine drives the device: then what can be checked decides'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l list -d 'List the checks and what each proves, and change nothing'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l json -d 'Print one JSON document on standard output instead of text'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -s q -l quiet -d 'Say nothing on standard error but errors'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l suite -d 'What to measure; \'all\' for everything' -r -f -a "map\t'What a map and an unmap cost, for memory that is in RAM already'
+cold\t'How long a guest\'s memory takes from nothing to mapped, and where the time goes'
+churn\t'What a map and an unmap cost beside many other mappings, up to the limit'
+threads\t'How mapping scales with threads in one address space'
+devices\t'What more devices in one address space cost'
+file\t'Mapping a memfd as such, against mapping its address (iommufd)'
+dma\t'How long the device takes to read and write mapped memory, and how far its IOMMU\'s cache reaches'
+open\t'What opening an address space and the device, and resetting it, cost'
+all\t'Every suite'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l backend -d 'The kernel interfaces to measure; auto measures all that work here' -r -f -a "auto\t'iommufd where it works for the device, else type1'
 type1\t'Only type1'
 iommufd\t'Only iommufd'"
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l sizes -d 'The sizes to map' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l sizes -d 'The sizes to map or to transfer, instead of those of each suite' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l size -d 'The memory of a guest, as 24G: how long does it take to map, and where does the time go? Measured if it fits in memory, else extrapolated from what fits. Suite cold' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l pages -d 'The kinds of pages the memory is made of' -r -f -a "4k\t'Pages of 4 KiB'
 thp\t'Transparent huge pages'
 2m\t'Explicit huge pages of 2 MiB (vm.nr_hugepages)'
 1g\t'Explicit huge pages of 1 GiB'"
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l iova -d 'Map at this IOVA, to see what its alignment costs; without it, aligned for the largest page' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l threads -d 'How many threads map at the same time, for the suite threads [default: 1, 2, 4 … up to the number of processors]' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l iova -d 'Map at this IOVA, to see what its alignment costs; without it, aligned for the largest page. Suites map and cold' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l samples -d 'How many samples each row gets [default: as many as there is time for]' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l duration -d 'How long to measure in all, as 30s or 10m; what is slow may take longer' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l html -d 'Also write a page with pictures of the times to this file, as HTML' -r -F
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l samples -d 'How many times each combination is measured [default: 5000, or fewer where that takes longer than 1.5 s]' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l csv -d 'Also write the figures to this file as CSV, a line for each row' -r -F
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l raw -d 'Measure a bare loop of system calls in turn with this program\'s own path, to see what the program costs. Suite map'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l all-samples -d 'With --json: every sample, not only the medians of blocks'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l json -d 'Print one JSON document on standard output instead of text'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand compare" -l fail-above -d 'Fail if a series takes more than RATIO times as long as before, and is slower beyond the noise: 1.05 allows for 5 %' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand compare" -l color -d 'When to use colours; NO_COLOR in the environment turns them off for auto' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand compare" -l sysroot -d 'Read the host from this folder instead of /, to look at a captured host' -r -f -a "(__fish_complete_directories)"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand compare" -l all -d 'Show the series that did not change too'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand compare" -l json -d 'Print one JSON document on standard output instead of text'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand compare" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand compare" -s q -l quiet -d 'Say nothing on standard error but errors'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand compare" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l map -d 'Map this much fresh memory at the page of IOVA first, and unmap it afterwards' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l pages -d 'The kind of pages the mapped memory is made of' -r -f -a "4k\t'Pages of 4 KiB'
 thp\t'Transparent huge pages'
@@ -378,25 +424,27 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand completions" -l js
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand completions" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand completions" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "list" -d 'Show IOMMU groups, their devices and drivers, and what keeps a group from being assigned'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "show" -d 'Show everything about one device: group, isolation, regions, interrupts, resets, SR-IOV, what the IOMMU allows'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "doctor" -d 'Check whether this host, and the devices named, are ready for VFIO, and say what to do about it'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "capture" -d 'Write what list, show and doctor read of this host to a folder, to send with a bug report'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "bind" -d 'Hand a device to VFIO, and remember the driver it had'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "unbind" -d 'Give a device back to the driver it had before bind'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "vfs" -d 'Make or remove the virtual functions of a device with SR-IOV'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "recover" -d 'Put back what interrupted commands left behind'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "run" -d 'Bind devices, run a command with them, and give them back whatever happens'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "hold" -d 'Own an address space and the devices in it, in the foreground, for a service manager'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "map" -d 'Map memory for a device, and keep it mapped'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "unmap" -d 'Take mappings out'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "maps" -d 'Show what is mapped now, and by whom'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "dump" -d 'Print the bytes of mapped memory'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "fill" -d 'Set the bytes of mapped memory'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "dma" -d 'Have the device itself read or write mapped memory'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "test" -d 'Prove by DMA that a device reaches the memory mapped for it, and nothing else'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "bench" -d 'Measure how long mapping and unmapping memory takes'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "walk" -d 'Show how the IOMMU translates an address of a device, step by step'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "faults" -d 'Show what devices tried and an IOMMU blocked'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "completions" -d 'Print the completion script for a shell'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench walk faults completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "list" -d 'Show IOMMU groups, their devices and drivers, and what keeps a group from being assigned'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "show" -d 'Show everything about one device: group, isolation, regions, interrupts, resets, SR-IOV, what the IOMMU allows'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "doctor" -d 'Check whether this host, and the devices named, are ready for VFIO, and say what to do about it'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "capture" -d 'Write what list, show and doctor read of this host to a folder, to send with a bug report'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "bind" -d 'Hand a device to VFIO, and remember the driver it had'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "unbind" -d 'Give a device back to the driver it had before bind'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "vfs" -d 'Make or remove the virtual functions of a device with SR-IOV'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "recover" -d 'Put back what interrupted commands left behind'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "run" -d 'Bind devices, run a command with them, and give them back whatever happens'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "hold" -d 'Own an address space and the devices in it, in the foreground, for a service manager'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "map" -d 'Map memory for a device, and keep it mapped'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "unmap" -d 'Take mappings out'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "maps" -d 'Show what is mapped now, and by whom'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "dump" -d 'Print the bytes of mapped memory'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "fill" -d 'Set the bytes of mapped memory'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "dma" -d 'Have the device itself read or write mapped memory'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "test" -d 'Prove by DMA that a device reaches the memory mapped for it, and nothing else'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "validate" -d 'Check whether a device, or a physical function with its virtual ones, is fit to be handed out'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "bench" -d 'Measure how long mapping and unmapping memory takes'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "compare" -d 'Show what became slower or faster from one run of bench to another'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "walk" -d 'Show how the IOMMU translates an address of a device, step by step'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "faults" -d 'Show what devices tried and an IOMMU blocked'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "completions" -d 'Print the completion script for a shell'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand help; and not __fish_seen_subcommand_from list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -3,7 +3,7 @@
 use super::Host;
 use super::pci::sysfs;
 use crate::types::{Bdf, Iova, PageSizes};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 const KIB_4: u64 = 1 << 12;
@@ -30,7 +30,7 @@ pub struct IommuUnit {
 }
 
 /// Whose architecture an IOMMU follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IommuKind {
     /// Intel VT-d.

@@ -31,6 +31,7 @@ mod own;
 mod pagemap;
 mod pci;
 mod pci_names;
+mod processor;
 mod profile;
 mod recording;
 mod regions;
