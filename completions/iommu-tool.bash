@@ -25,6 +25,9 @@ _iommu__tool() {
             iommu__tool,capture)
                 cmd="iommu__tool__subcmd__capture"
                 ;;
+            iommu__tool,compare)
+                cmd="iommu__tool__subcmd__compare"
+                ;;
             iommu__tool,completions)
                 cmd="iommu__tool__subcmd__completions"
                 ;;
@@ -94,6 +97,9 @@ _iommu__tool() {
             iommu__tool__subcmd__help,capture)
                 cmd="iommu__tool__subcmd__help__subcmd__capture"
                 ;;
+            iommu__tool__subcmd__help,compare)
+                cmd="iommu__tool__subcmd__help__subcmd__compare"
+                ;;
             iommu__tool__subcmd__help,completions)
                 cmd="iommu__tool__subcmd__help__subcmd__completions"
                 ;;
@@ -161,7 +167,7 @@ _iommu__tool() {
 
     case "${cmd}" in
         iommu__tool)
-            opts="-v -q -h -V --json --verbose --quiet --color --sysroot --help --version list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench walk faults completions help"
+            opts="-v -q -h -V --json --verbose --quiet --color --sysroot --help --version list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -186,12 +192,16 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__bench)
-            opts="-v -q -h --backend --sizes --pages --iova --html --samples --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --suite --backend --sizes --size --pages --threads --iova --samples --duration --raw --all-samples --html --csv --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --suite)
+                    COMPREPLY=($(compgen -W "map cold churn threads devices file dma open all" -- "${cur}"))
+                    return 0
+                    ;;
                 --backend)
                     COMPREPLY=($(compgen -W "auto type1 iommufd" -- "${cur}"))
                     return 0
@@ -200,11 +210,27 @@ _iommu__tool() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --pages)
                     COMPREPLY=($(compgen -W "4k thp 2m 1g" -- "${cur}"))
                     return 0
                     ;;
+                --threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --iova)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --samples)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --duration)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -223,8 +249,19 @@ _iommu__tool() {
                     fi
                     return 0
                     ;;
-                --samples)
+                --csv)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
                     COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
                     return 0
                     ;;
                 --color)
@@ -289,6 +326,35 @@ _iommu__tool() {
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --sysroot)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iommu__subcmd__tool__subcmd__compare)
+            opts="-v -q -h --fail-above --all --json --verbose --quiet --color --sysroot --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --fail-above)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -562,7 +628,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__help)
-            opts="list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench walk faults completions help"
+            opts="list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -604,6 +670,20 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__help__subcmd__capture)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iommu__subcmd__tool__subcmd__help__subcmd__compare)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -4,14 +4,18 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 mod binding;
+mod comparison;
 mod mapping;
+mod measuring;
 mod validation;
 
 pub use binding::{BindArgs, BindFlags, RecoverArgs, RunArgs, UnbindArgs};
+pub use comparison::CompareArgs;
 pub use mapping::{
     Direction, DmaArgs, DumpArgs, FillArgs, HoldArgs, MapArgs, MapPages, MapProtection, MapsArgs,
     UnmapArgs,
 };
+pub use measuring::{BenchArgs, PagesChoice, SuiteChoice};
 pub use validation::{ValidateArgs, VfsArgs};
 
 use crate::types::{BackendChoice, DeviceName, Iova, Level, Size, SoakTime, UserOfDevices};
@@ -114,6 +118,8 @@ pub enum Command {
     /// Take mappings out
     Unmap(UnmapArgs),
     /// Show what is mapped now, and by whom
+    ///
+    /// Other programs that hold devices through VFIO are named; what these have mapped, they do not say.
     Maps(MapsArgs),
     /// Print the bytes of mapped memory
     Dump(DumpArgs),
@@ -127,6 +133,8 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Measure how long mapping and unmapping memory takes
     Bench(BenchArgs),
+    /// Show what became slower or faster from one run of bench to another
+    Compare(CompareArgs),
     /// Show how the IOMMU translates an address of a device, step by step
     Walk(WalkArgs),
     /// Show what devices tried and an IOMMU blocked
@@ -260,74 +268,6 @@ pub struct TestArgs {
     /// List the checks and what each proves, and test nothing
     #[arg(long, conflicts_with = "devices")]
     pub list: bool,
-}
-
-/// Arguments of `bench`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Each sample maps memory that is already present, and unmaps it again. The device must be bound to \
-                  vfio-pci (iommu-tool bind)."
-)]
-pub struct BenchArgs {
-    /// The device whose IOMMU is measured
-    #[arg(value_name = "DEVICE")]
-    pub device: DeviceName,
-
-    /// The kernel interfaces to measure; auto measures all that work here
-    #[arg(
-        long,
-        value_name = "BACKEND,...",
-        value_delimiter = ',',
-        default_value = "auto"
-    )]
-    pub backend: Vec<BackendChoice>,
-
-    /// The sizes to map
-    #[arg(
-        long,
-        value_name = "SIZE,...",
-        value_delimiter = ',',
-        default_value = "4K,64K,2M"
-    )]
-    pub sizes: Vec<Size>,
-
-    /// The kinds of pages the memory is made of
-    #[arg(
-        long,
-        value_name = "KIND,...",
-        value_delimiter = ',',
-        default_value = "4k,thp"
-    )]
-    pub pages: Vec<PagesChoice>,
-
-    /// Map at this IOVA, to see what its alignment costs; without it, aligned for the largest page
-    #[arg(long, value_name = "IOVA")]
-    pub iova: Option<Iova>,
-
-    /// Also write a page with pictures of the times to this file, as HTML
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub html: Option<PathBuf>,
-
-    /// How many times each combination is measured [default: 5000, or fewer where that takes longer than 1.5 s]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub samples: Option<u32>,
-}
-
-/// The kinds of pages that memory can be made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PagesChoice {
-    /// Pages of 4 KiB
-    #[value(name = "4k")]
-    Base,
-    /// Transparent huge pages
-    #[value(name = "thp")]
-    Transparent,
-    /// Explicit huge pages of 2 MiB (vm.nr_hugepages)
-    #[value(name = "2m")]
-    Huge2M,
-    /// Explicit huge pages of 1 GiB
-    #[value(name = "1g")]
-    Huge1G,
 }
 
 /// Arguments of `walk`.

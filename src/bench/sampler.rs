@@ -1,175 +1,282 @@
-//! Takes samples from several configurations in turn.
+//! Takes samples from several subjects in turn.
 //!
-//! A host changes while it is measured: clocks ramp, caches fill, neighbours come and go. So no configuration is measured
-//! from start to end before the next one: each gets a short block of samples, round after round, and slow changes touch
-//! all of them alike. (Measured one after the other, two equal configurations differ by 1 to 5 %; in blocks of 25 by 0.3 %.)
+//! A host changes while it is measured: clocks ramp, caches fill, neighbours come and go. So no subject is measured from start to end before
+//! the next one: each gets a short block of samples, round after round, and slow changes touch all of them alike. (Measured one after the
+//! other, two equal subjects differ by 1 to 5 %; in short blocks by 0.3 %.) Each round begins with another subject, so that each follows
+//! each other one.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// The first samples of a configuration that are thrown away: they run up to 400 times slower than the rest.
-const WARM_UP: usize = 20;
+use super::BenchError;
+use super::record::Block;
+use super::statistics::block_median;
+use crate::types::Iova;
 
-/// Samples taken from one configuration before it is the next one's turn.
-const BLOCK: usize = 25;
+/// The first samples of a subject that are thrown away, at most: they run up to 400 times slower than the rest.
+pub const WARM_UP: usize = 20;
 
-/// One map and unmap, timed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sample {
-    /// What the map took.
-    pub map: Duration,
-    /// What the unmap took.
-    pub unmap: Duration,
-}
+/// How long warming up may take, for subjects that are slow by nature.
+const WARM_UP_TIME: Duration = Duration::from_millis(50);
+
+/// Samples taken from one subject before it is the next one's turn, at most.
+pub const BLOCK: usize = 100;
+
+/// How long a block should not take: what is slow has shorter ones.
+const BLOCK_TIME: Duration = Duration::from_millis(2);
 
 /// What can be measured.
 pub trait Subject {
-    /// Why a sample could not be taken.
-    type Error;
-
-    /// Does it once.
+    /// Does it once, and puts the nanoseconds that each of its steps took in `times`.
     ///
     /// # Errors
     /// Why it could not be done.
-    fn sample(&mut self) -> Result<Sample, Self::Error>;
+    fn sample(&mut self, times: &mut [u64]) -> Result<(), BenchError>;
 }
 
-/// The samples of one configuration, in the order in which they were taken.
+/// The nanoseconds between two moments. Saturates after 584 years.
+pub fn nanoseconds(from: Instant, to: Instant) -> u64 {
+    u64::try_from((to - from).as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The samples of one subject, of all launches, in the order in which they were taken.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Record {
-    /// Time of each map in nanoseconds.
-    pub map_ns: Vec<u64>,
-    /// Time of each unmap in nanoseconds.
-    pub unmap_ns: Vec<u64>,
+pub struct Samples {
+    /// For each step the time of each sample in nanoseconds.
+    pub steps: Vec<Vec<u64>>,
+    /// Which of them were taken together.
+    blocks: Vec<Span>,
+    /// Where it was mapped, in the last launch.
+    pub iova: Option<Iova>,
+    /// How many contiguous pieces the memory had, for each launch in which that was told.
+    pub runs: Vec<(u32, u64)>,
 }
 
-impl Record {
-    fn add(&mut self, sample: Sample) {
-        self.map_ns.push(nanoseconds(sample.map));
-        self.unmap_ns.push(nanoseconds(sample.unmap));
+/// The place of a block in a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    launch: u32,
+    round: u32,
+    start: usize,
+    count: usize,
+}
+
+impl Samples {
+    /// No samples yet, of this many steps.
+    #[must_use]
+    pub fn new(steps: usize) -> Self {
+        Self {
+            steps: vec![Vec::new(); steps],
+            ..Self::default()
+        }
     }
 
     /// The number of samples.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.map_ns.len()
+        self.steps.first().map_or(0, Vec::len)
     }
 
-    /// What all maps and unmaps took together.
-    fn busy(&self) -> Duration {
-        Duration::from_nanos(self.map_ns.iter().chain(&self.unmap_ns).sum())
+    /// The blocks of a step, with their medians.
+    #[must_use]
+    pub fn blocks(&self, step: usize) -> Vec<Block> {
+        let block = |span: &Span| Block {
+            launch: span.launch,
+            round: span.round,
+            count: u32::try_from(span.count).unwrap_or(u32::MAX),
+            median: block_median(self.block(step, span)),
+        };
+        self.blocks.iter().map(block).collect()
+    }
+
+    /// Every sample of a step, block by block.
+    #[must_use]
+    pub fn by_block(&self, step: usize) -> Vec<Vec<u64>> {
+        let samples = |span: &Span| self.block(step, span).to_vec();
+        self.blocks.iter().map(samples).collect()
+    }
+
+    fn block(&self, step: usize, span: &Span) -> &[u64] {
+        &self.steps[step][span.start..span.start + span.count]
+    }
+
+    /// Takes a block of samples.
+    fn take(
+        &mut self,
+        subject: &mut dyn Subject,
+        count: usize,
+        (launch, round): (u32, u32),
+    ) -> Result<(), BenchError> {
+        let start = self.count();
+        let mut times = vec![0; self.steps.len()];
+        let taken = (0..count).try_for_each(|_| {
+            subject.sample(&mut times)?;
+            for (step, time) in self.steps.iter_mut().zip(&times) {
+                step.push(*time);
+            }
+            Ok(())
+        });
+        let count = self.count() - start;
+        if count > 0 {
+            self.blocks.push(Span {
+                launch,
+                round,
+                start,
+                count,
+            });
+        }
+        taken
     }
 }
 
-/// Saturates after 584 years.
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// How many samples a configuration gets.
+/// How many samples a subject gets in one launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Amount {
     /// This many.
     Exactly(usize),
-    /// `most`, or as many as this time holds, but at least `least`.
+    /// As many as this time holds, but some at least and not too many.
     Within {
+        /// The time, all that belongs to a sample included.
+        time: Duration,
+        /// Not fewer blocks than this, however long they take.
+        blocks: usize,
         /// Not more samples than this.
         most: usize,
-        /// Not fewer samples than this, however long they take.
-        least: usize,
-        /// The sum of the samples' own times after which there are enough.
-        time: Duration,
     },
 }
 
-impl Amount {
-    /// The part of this amount that is reached after `done` of `all` equal parts.
-    #[must_use]
-    pub fn part(self, done: usize, all: usize) -> Self {
-        let share = |whole: usize| (whole * done).div_ceil(all);
-        match self {
-            Self::Exactly(count) => Self::Exactly(share(count)),
-            Self::Within { most, least, time } => Self::Within {
-                most: share(most),
-                least: share(least),
-                time: Duration::from_secs_f64(time.as_secs_f64() * done as f64 / all as f64),
-            },
-        }
-    }
+/// How a subject is sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// In blocks, after it was warmed up.
+    Warm,
+    /// One by one, as each sample is cold by nature.
+    Cold,
+}
 
-    /// How much of it a record holds, from 0 to 1.
-    #[must_use]
-    pub fn reached(self, record: &Record) -> f64 {
-        let of = |whole: usize| record.count() as f64 / whole as f64;
-        let reached = match self {
-            Self::Exactly(count) => of(count),
-            Self::Within { most, least, time } => {
-                let by_time = record.busy().as_secs_f64() / time.as_secs_f64();
-                of(most).max(by_time.min(of(least)))
+/// A subject, and where its samples go.
+pub struct Turn<'t> {
+    /// What is measured.
+    pub subject: Box<dyn Subject + 't>,
+    /// Its samples, those of earlier launches among them.
+    pub samples: &'t mut Samples,
+    /// How it is sampled.
+    pub pace: Pace,
+}
+
+/// How far a subject is in this launch.
+struct Progress {
+    block: usize,
+    blocks: usize,
+    taken: usize,
+    spent: Duration,
+}
+
+impl Progress {
+    /// How much of it is done, from 0 to 1.
+    fn reached(&self, amount: Amount) -> f64 {
+        // Nothing to take is taken.
+        let of = |taken: usize, whole: usize| taken as f64 / whole.max(1) as f64;
+        let reached = match amount {
+            Amount::Exactly(0) => 1.0,
+            Amount::Exactly(count) => of(self.taken, count),
+            Amount::Within { time, blocks, most } => {
+                let by_time = self.spent.as_secs_f64() / time.as_secs_f64();
+                of(self.taken, most).max(by_time.min(of(self.blocks, blocks)))
             }
         };
         reached.min(1.0)
     }
 
     /// How many samples the next block has.
-    fn next_block(self, record: &Record) -> usize {
-        let most = match self {
-            Self::Exactly(count) => count,
-            Self::Within { most, .. } => most,
-        };
-        BLOCK.min(most.saturating_sub(record.count()))
+    fn next(&self, amount: Amount) -> usize {
+        let (Amount::Exactly(most) | Amount::Within { most, .. }) = amount;
+        self.block.min(most - self.taken)
     }
 }
 
-/// Warms each subject up, then samples all in turn until each record holds `amount`.
+/// Warms each subject up, then samples all in turn until each got its amount.
 ///
-/// `records` has one entry for each subject and may hold samples of an earlier call already. After each block
-/// `after_block` sees whose block it was and the records, and may end the run early.
+/// After each block `watch` sees whose block it was and how much is done, from 0 to 1; it may end the launch early.
 ///
 /// # Errors
-/// The first error of a subject; the records keep what was taken until then.
-pub fn fill<S: Subject>(
-    subjects: &mut [S],
-    records: &mut [Record],
+/// The first error of a subject; what was taken until then is kept.
+pub fn fill(
+    turns: &mut [Turn<'_>],
+    launch: u32,
     amount: Amount,
-    mut after_block: impl FnMut(usize, &[Record]) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, S::Error> {
-    assert_eq!(subjects.len(), records.len());
-    for subject in subjects.iter_mut() {
-        for _ in 0..WARM_UP {
-            subject.sample()?;
-        }
+    watch: &mut dyn FnMut(usize, f64) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, BenchError> {
+    let mut progress = Vec::new();
+    for turn in turns.iter_mut() {
+        progress.push(Progress {
+            block: match turn.pace {
+                Pace::Warm => warm_up(turn)?,
+                Pace::Cold => 1,
+            },
+            blocks: 0,
+            taken: 0,
+            spent: Duration::ZERO,
+        });
     }
-    loop {
+    let count = turns.len();
+    for round in 0.. {
         let mut took_any = false;
-        for (at, subject) in subjects.iter_mut().enumerate() {
-            if amount.reached(&records[at]) >= 1.0 {
+        for at in 0..count {
+            let at = (at + round as usize) % count;
+            let (turn, own) = (&mut turns[at], &mut progress[at]);
+            if own.reached(amount) >= 1.0 {
                 continue;
             }
             took_any = true;
-            for _ in 0..amount.next_block(&records[at]) {
-                records[at].add(subject.sample()?);
-            }
-            if after_block(at, records).is_break() {
+            let begin = Instant::now();
+            let block = own.next(amount);
+            turn.samples
+                .take(&mut *turn.subject, block, (launch, round))?;
+            own.spent += begin.elapsed();
+            own.blocks += 1;
+            own.taken += block;
+            let reached: f64 = progress.iter().map(|one| one.reached(amount)).sum();
+            if watch(at, reached / count as f64).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
         if !took_any {
-            return Ok(ControlFlow::Continue(()));
+            break;
         }
     }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// Throws the first samples away, and tells from them how many a block has.
+fn warm_up(turn: &mut Turn<'_>) -> Result<usize, BenchError> {
+    let mut times = vec![0; turn.samples.steps.len()];
+    let mut quickest = Duration::MAX;
+    let all = Instant::now();
+    for _ in 0..WARM_UP {
+        let begin = Instant::now();
+        turn.subject.sample(&mut times)?;
+        quickest = quickest.min(begin.elapsed());
+        if all.elapsed() > WARM_UP_TIME {
+            break;
+        }
+    }
+    let fit = BLOCK_TIME.as_nanos() / quickest.as_nanos().max(1);
+    Ok(usize::try_from(fit).unwrap_or(BLOCK).clamp(1, BLOCK))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::iommu::IommuError;
     use std::cell::RefCell;
+    use std::thread::sleep;
 
-    /// A subject with a clock of its own: each sample takes one nanosecond more than the one before.
+    /// A subject whose first step takes one nanosecond more each time, as it says, and the second twice as long.
     struct Clockwork<'l> {
         name: char,
         taken: u64,
-        unit: Duration,
+        sleep: Duration,
         fails_at: Option<u64>,
         log: &'l RefCell<String>,
     }
@@ -179,7 +286,7 @@ mod tests {
             Self {
                 name,
                 taken: 0,
-                unit: Duration::from_nanos(1),
+                sleep: Duration::ZERO,
                 fails_at: None,
                 log,
             }
@@ -187,124 +294,152 @@ mod tests {
     }
 
     impl Subject for Clockwork<'_> {
-        type Error = String;
-
-        fn sample(&mut self) -> Result<Sample, String> {
+        fn sample(&mut self, times: &mut [u64]) -> Result<(), BenchError> {
             self.taken += 1;
             self.log.borrow_mut().push(self.name);
             if self.fails_at == Some(self.taken) {
-                return Err(format!("sample {}", self.taken));
+                return Err(IommuError::NoType1.into());
             }
-            let time = self.unit * u32::try_from(self.taken).unwrap();
-            Ok(Sample {
-                map: time,
-                unmap: time * 2,
-            })
+            sleep(self.sleep);
+            times.copy_from_slice(&[self.taken, self.taken * 2]);
+            Ok(())
         }
     }
 
-    fn go_on(_: usize, _: &[Record]) -> ControlFlow<()> {
+    fn turn<'t>(subject: Clockwork<'t>, samples: &'t mut Samples) -> Turn<'t> {
+        Turn {
+            subject: Box::new(subject),
+            samples,
+            pace: Pace::Warm,
+        }
+    }
+
+    fn go_on(_: usize, _: f64) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
     #[test]
     fn warm_up_is_not_recorded_and_every_other_sample_is() {
-        let log = RefCell::default();
-        let mut records = [Record::default()];
+        let (log, mut samples) = (RefCell::default(), Samples::new(2));
+        let mut turns = [turn(Clockwork::new('a', &log), &mut samples)];
 
-        let end = fill(
-            &mut [Clockwork::new('a', &log)],
-            &mut records,
-            Amount::Exactly(60),
-            go_on,
-        );
+        let end = fill(&mut turns, 0, Amount::Exactly(240), &mut go_on).unwrap();
+        drop(turns);
 
-        assert_eq!(end, Ok(ControlFlow::Continue(())));
-        assert_eq!(records[0].map_ns, (21..=80).collect::<Vec<u64>>());
+        assert_eq!(end, ControlFlow::Continue(()));
+        assert_eq!(samples.steps[0], (21..=260).collect::<Vec<u64>>());
         assert_eq!(
-            records[0].unmap_ns,
-            (21..=80).map(|n| n * 2).collect::<Vec<u64>>()
+            samples.steps[1],
+            (21..=260).map(|n| n * 2).collect::<Vec<u64>>()
         );
+        let medians = samples
+            .blocks(1)
+            .iter()
+            .map(|b| (b.round, b.count, b.median))
+            .collect::<Vec<_>>();
+        assert_eq!(medians, [(0, 100, 140), (1, 100, 340), (2, 40, 480)]);
+        assert_eq!(samples.by_block(0).concat(), samples.steps[0]);
     }
 
     #[test]
-    fn configurations_take_turns_in_blocks() {
+    fn subjects_take_turns_in_blocks_and_each_is_first_in_its_round() {
         let log = RefCell::default();
-        let mut subjects = [Clockwork::new('a', &log), Clockwork::new('b', &log)];
+        let mut samples = [Samples::new(2), Samples::new(2)];
+        let [first, second] = &mut samples;
+        let mut turns = [
+            turn(Clockwork::new('a', &log), first),
+            turn(Clockwork::new('b', &log), second),
+        ];
 
-        let end = fill(
-            &mut subjects,
-            &mut [Record::default(), Record::default()],
-            Amount::Exactly(30),
-            go_on,
-        );
-
-        assert_eq!(end, Ok(ControlFlow::Continue(())));
+        let _ = fill(&mut turns, 0, Amount::Exactly(120), &mut go_on).unwrap();
+        drop(turns);
 
         let blocks = ["a", "b"].map(|name| name.repeat(WARM_UP)).concat()
-            + &[("a", 25), ("b", 25), ("a", 5), ("b", 5)]
+            + &[("a", 100), ("b", 100), ("b", 20), ("a", 20)]
                 .map(|(name, count)| name.repeat(count))
                 .concat();
         assert_eq!(*log.borrow(), blocks);
     }
 
     #[test]
-    fn a_slow_configuration_ends_with_its_time_and_a_quick_one_with_its_count() {
+    fn what_is_slow_has_short_blocks_and_ends_with_its_time() {
         let log = RefCell::default();
-        let mut slow = Clockwork::new('s', &log);
-        slow.unit = Duration::from_millis(1);
-        let mut records = [Record::default(), Record::default()];
+        let mut samples = [Samples::new(2), Samples::new(2)];
+        let [slow, quick] = &mut samples;
+        let mut sleeper = Clockwork::new('s', &log);
+        sleeper.sleep = Duration::from_millis(6);
+        let mut turns = [turn(sleeper, slow), turn(Clockwork::new('q', &log), quick)];
         let amount = Amount::Within {
+            time: Duration::from_millis(1),
+            blocks: 4,
             most: 1000,
-            least: 50,
-            time: Duration::from_millis(200),
         };
 
-        let end = fill(
-            &mut [slow, Clockwork::new('q', &log)],
-            &mut records,
-            amount,
-            go_on,
-        );
+        let _ = fill(&mut turns, 0, amount, &mut go_on).unwrap();
+        drop(turns);
 
-        assert_eq!(end, Ok(ControlFlow::Continue(())));
-        assert_eq!(records.each_ref().map(Record::count), [50, 1000]);
+        let counts = samples.each_ref().map(Samples::count);
+        assert_eq!(counts[0], 4);
+        assert!(counts[1] >= 100, "{counts:?}");
+    }
+
+    #[test]
+    fn what_is_cold_is_not_warmed_up_and_taken_one_by_one() {
+        let (log, mut samples) = (RefCell::default(), Samples::new(2));
+        let mut turn = turn(Clockwork::new('c', &log), &mut samples);
+        turn.pace = Pace::Cold;
+
+        let _ = fill(&mut [turn], 7, Amount::Exactly(3), &mut go_on).unwrap();
+
+        let blocks = samples.blocks(0);
+        let blocks: Vec<_> = blocks
+            .iter()
+            .map(|b| (b.launch, b.round, b.median))
+            .collect();
+        assert_eq!(blocks, [(7, 0, 1), (7, 1, 2), (7, 2, 3)]);
     }
 
     #[test]
     fn an_early_end_keeps_what_was_measured() {
-        let log = RefCell::default();
-        let mut records = [Record::default()];
-        let stop_at_50 = |_: usize, records: &[Record]| match records[0].count() {
-            50.. => ControlFlow::Break(()),
+        let (log, mut samples) = (RefCell::default(), Samples::new(2));
+        let mut turns = [turn(Clockwork::new('a', &log), &mut samples)];
+        let mut watch = |_: usize, done: f64| match done {
+            0.15.. => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         };
 
-        let end = fill(
-            &mut [Clockwork::new('a', &log)],
-            &mut records,
-            Amount::Exactly(1000),
-            stop_at_50,
-        );
+        let end = fill(&mut turns, 0, Amount::Exactly(1000), &mut watch).unwrap();
+        drop(turns);
 
-        assert_eq!((end, records[0].count()), (Ok(ControlFlow::Break(())), 50));
+        assert_eq!((end, samples.count()), (ControlFlow::Break(()), 200));
     }
 
     #[test]
     fn an_error_ends_the_run_and_keeps_what_was_measured() {
-        let log = RefCell::default();
+        let (log, mut samples) = (RefCell::default(), Samples::new(2));
         let mut subject = Clockwork::new('a', &log);
         subject.fails_at = Some(31);
-        let mut records = [Record::default()];
+        let mut turns = [turn(subject, &mut samples)];
 
-        let end = fill(&mut [subject], &mut records, Amount::Exactly(1000), go_on);
+        let end = fill(&mut turns, 0, Amount::Exactly(1000), &mut go_on);
+        drop(turns);
 
-        assert_eq!((end, records[0].count()), (Err("sample 31".into()), 10));
+        assert!(matches!(end, Err(BenchError::Iommu(IommuError::NoType1))));
+        assert_eq!((samples.count(), samples.blocks(0).len()), (10, 1));
     }
 
     #[test]
-    fn parts_of_an_amount_add_up() {
-        let parts = |count| [1, 2, 3].map(|done| Amount::Exactly(count).part(done, 3));
-        assert_eq!(parts(1000), [334, 667, 1000].map(Amount::Exactly));
+    fn launches_add_up() {
+        let (log, mut samples) = (RefCell::default(), Samples::new(2));
+        for launch in 0..2 {
+            let mut turns = [turn(Clockwork::new('a', &log), &mut samples)];
+            let _ = fill(&mut turns, launch, Amount::Exactly(10), &mut go_on).unwrap();
+        }
+        let blocks = samples.blocks(0);
+        let places: Vec<_> = blocks
+            .iter()
+            .map(|block| (block.launch, block.round))
+            .collect();
+        assert_eq!((places, samples.count()), (vec![(0, 0), (1, 0)], 20));
     }
 }

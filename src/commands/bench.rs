@@ -1,43 +1,33 @@
-//! `bench DEVICE`: what mapping and unmapping memory costs.
+//! `bench DEVICE...`: what mapping and unmapping memory costs, and what belongs to it.
 
 use anyhow::Context as _;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::thread;
 
 use super::interrupt::Interrupt;
 use super::pages::page_kind;
-use super::target::{Target, target_of};
+use super::target::{Target, targets};
 use super::{Context, Failure, write_file};
-use crate::bench::{self, Amount, Configuration, Plan, Step};
-use crate::cli::{BenchArgs, PagesChoice};
+use crate::bench::{self, Environment, Outcome, Plan, PlannedDevice, PlannedPages, Step};
+use crate::cli::{BenchArgs, PagesChoice, SuiteChoice};
 use crate::host::Host;
 use crate::iommu::{self, BACKENDS, DmaBuffer, IommuError, PageKind};
-use crate::report::{BenchReport, Progress, bench_page};
-use crate::types::{Backend, BackendChoice, ExitClass, Size, VfioNode};
-
-/// How many samples each combination gets where the user does not say.
-const DEFAULT_AMOUNT: Amount = Amount::Within {
-    most: bench::SAMPLES_FOR_P99,
-    least: 200,
-    time: Duration::from_millis(1500),
-};
+use crate::report::{Progress, bench_csv, bench_page, row_name};
+use crate::types::{Backend, BackendChoice, ExitClass, Iova, Size, Suite, VfioNode};
 
 /// Measures, and prints the figures.
 ///
 /// # Errors
 /// The device is not there, not on a VFIO driver, or cannot be opened; a size does not fit.
 pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<ExitClass> {
-    let Target { device, node } = target_of(&context.host, &args.device)?;
-    let plan = plan(args, &node, &context.host)?;
+    let targets = targets(&context.host, &args.devices)?;
+    let plan = plan(args, &targets, &context.host)?;
+    let devices: Vec<_> = targets.iter().map(|target| target.device.clone()).collect();
+    let environment = Environment::of(&context.host, &devices);
     let interrupt = Interrupt::keep()?;
     let progress = Progress::bar(context.output.progress());
-    let watch = |step: Step<'_>| {
-        let Configuration {
-            backend,
-            size,
-            pages,
-        } = step.configuration;
-        progress.say(&format!("{backend} {size} of {pages} pages"));
+    let mut watch = |step: Step<'_>| {
+        progress.say(&row_name(&step.row.key));
         progress.set(step.done);
         if interrupt.came() {
             ControlFlow::Break(())
@@ -45,72 +35,110 @@ pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<ExitClass> {
             ControlFlow::Continue(())
         }
     };
-    let (measured, end) = bench::run(&node, &plan, watch)
-        .with_context(|| format!("cannot measure {}", device.bdf))?;
+    let cannot = || format!("cannot measure {}", devices[0].bdf);
+    let Outcome { record, error } =
+        bench::run(&plan, environment, &mut watch).with_context(cannot)?;
     drop(progress);
-    let report = BenchReport::new(
-        device.bdf,
-        device.id.to_string(),
-        end.is_continue(),
-        context.host.is_virtual_machine(),
-        &measured,
-    );
     if let Some(path) = &args.html {
-        write_file(path, &bench_page(&report, &measured))?;
+        write_file(path, &bench_page(&record))?;
     }
-    context.output.emit(&report)?;
-    Ok(if end.is_continue() {
-        ExitClass::Done
-    } else {
-        ExitClass::Failed
-    })
+    if let Some(path) = &args.csv {
+        write_file(path, &bench_csv(&record))?;
+    }
+    context.output.emit(&record)?;
+    match error {
+        Some(error) => Err(error).with_context(cannot),
+        None if record.complete => Ok(ExitClass::Done),
+        None => Ok(ExitClass::Failed),
+    }
 }
 
-/// All combinations of the backends, sizes and kinds of pages that make sense.
-fn plan(args: &BenchArgs, node: &VfioNode, host: &Host) -> anyhow::Result<Plan> {
+/// What to measure, and what the host has for it.
+fn plan(args: &BenchArgs, targets: &[Target], host: &Host) -> anyhow::Result<Plan> {
     let base = page_size(PageKind::Base)?;
-    for size in &args.sizes {
+    for size in args.sizes.iter().flatten().chain(&args.size) {
         if size.bytes() % base != 0 {
             return Err(usage(format!(
                 "{size} cannot be mapped: a size is a multiple of the page size, {base} bytes"
             )));
         }
     }
-    let kinds = usable_kinds(&args.pages)?;
-    let mut shapes = Vec::new();
-    for (kind, page) in kinds {
-        // Less than a page of its kind would be measured as a part of a larger one.
-        let sizes = args.sizes.iter().filter(|size| size.bytes() >= page);
-        shapes.extend(sizes.map(|size| (*size, kind)));
+    let suites = suites(&args.suite);
+    if args.size.is_some() && !suites.contains(&Suite::Cold) {
+        return Err(usage(
+            "--size is for the suite cold, which is not asked for",
+        ));
     }
-    if shapes.is_empty() {
+    if args.raw && !suites.contains(&Suite::Map) {
+        return Err(usage("--raw is for the suite map, which is not asked for"));
+    }
+    let pages = usable_kinds(&args.pages)?;
+    let fits = |size: &Size| pages.iter().any(|pages| pages.bytes <= size.bytes());
+    if args
+        .sizes
+        .as_ref()
+        .is_some_and(|sizes| !sizes.iter().any(fits))
+    {
         return Err(usage(
             "nothing to measure: every size is smaller than a page of the kind that was asked for",
         ));
     }
-    shapes.sort_by_key(|(size, _)| *size);
-    check_memory(&shapes, host)?;
-    let row = |backend| {
-        shapes.iter().map(move |(size, pages)| Configuration {
-            backend,
-            size: *size,
-            pages: *pages,
-        })
-    };
+    let limit = host.locked_memory().filter(|limit| !limit.exempt);
     Ok(Plan {
-        configurations: backends(&args.backend, node)?
-            .into_iter()
-            .flat_map(row)
+        backends: backends(&args.backend, &targets[0].node)?,
+        devices: targets
+            .iter()
+            .map(|target| PlannedDevice {
+                node: target.node.clone(),
+                id: target.device.id,
+            })
             .collect(),
-        amount: args
-            .samples
-            .map_or(DEFAULT_AMOUNT, |count| Amount::Exactly(count as usize)),
+        suites,
+        sizes: args.sizes.clone(),
+        guest: args.size,
+        pages,
+        threads: args.threads.clone().unwrap_or_else(thread_counts),
+        samples: args.samples,
+        duration: args.duration.map(Into::into),
         iova: args.iova,
+        bare: args.raw,
+        keep_samples: args.all_samples,
+        available: host.available_memory(),
+        reserved: host
+            .huge_pages()
+            .iter()
+            .filter_map(|pages| Some((Size::new(pages.size)?, pages.size * pages.free)))
+            .collect(),
+        lockable: limit.and_then(|limit| limit.soft),
+        physical_top: host
+            .physical_top()
+            .and_then(|top| top.checked_next_multiple_of(1 << 30))
+            .map(Iova),
     })
 }
 
 fn usage(message: impl Into<String>) -> anyhow::Error {
     Failure::new(ExitClass::Usage, message).into()
+}
+
+/// The suites in their own order, each once.
+fn suites(choices: &[SuiteChoice]) -> Vec<Suite> {
+    let all = <Suite as clap::ValueEnum>::value_variants();
+    let wanted = |suite: &&Suite| {
+        choices.contains(&SuiteChoice::All) || choices.contains(&SuiteChoice::One(**suite))
+    };
+    all.iter().filter(wanted).copied().collect()
+}
+
+/// 1, 2, 4 and so on, up to the number of processors, which is the last.
+fn thread_counts() -> Vec<u32> {
+    let all = thread::available_parallelism().map_or(1, usize::from) as u32;
+    let mut counts: Vec<u32> = (0..=8)
+        .map(|power| 1 << power)
+        .filter(|count| *count < all)
+        .collect();
+    counts.push(all.min(256));
+    counts
 }
 
 /// The backends that were named; for `auto` all that are usable for the device.
@@ -135,15 +163,15 @@ fn backends(choices: &[BackendChoice], node: &VfioNode) -> Result<Vec<Backend>, 
     Ok(backends)
 }
 
-/// The kinds of pages that this host has, each with the size of such a page in bytes.
-fn usable_kinds(choices: &[PagesChoice]) -> Result<Vec<(PageKind, u64)>, IommuError> {
-    let mut usable: Vec<(PageKind, u64)> = Vec::new();
+/// The kinds of pages that this host has.
+fn usable_kinds(choices: &[PagesChoice]) -> Result<Vec<PlannedPages>, IommuError> {
+    let mut usable: Vec<PlannedPages> = Vec::new();
     let mut missing = Vec::new();
     for choice in choices {
         let kind = page_kind(*choice);
         match page_size(kind) {
-            Ok(_) if usable.iter().any(|(known, _)| *known == kind) => {}
-            Ok(page) => usable.push((kind, page)),
+            Ok(_) if usable.iter().any(|known| known.kind == kind) => {}
+            Ok(bytes) => usable.push(PlannedPages { kind, bytes }),
             Err(error @ IommuError::NoPages { .. }) => missing.push(error),
             Err(error) => return Err(error),
         }
@@ -170,17 +198,15 @@ fn page_size(kind: PageKind) -> Result<u64, IommuError> {
     Ok(DmaBuffer::allocate(smallest, kind)?.size() as u64)
 }
 
-/// Memory that is not there would be taken from other processes, by force in the end.
-fn check_memory(shapes: &[(Size, PageKind)], host: &Host) -> anyhow::Result<()> {
-    let ordinary = shapes
-        .iter()
-        .filter(|(_, kind)| !matches!(kind, PageKind::Huge(_)));
-    let needed = ordinary.map(|(size, _)| size.bytes()).sum();
-    match (Size::new(needed), host.available_memory()) {
-        (Some(needed), Some(available)) if needed.bytes() > available => Err(usage(format!(
-            "these sizes need {needed} of memory, and {} MiB are available: leave out the largest",
-            available >> 20
-        ))),
-        _ => Ok(()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_come_in_their_order_and_once() {
+        let one = SuiteChoice::One;
+        let chosen = suites(&[one(Suite::Open), one(Suite::Map), one(Suite::Open)]);
+        assert_eq!(chosen, [Suite::Map, Suite::Open]);
+        assert_eq!(suites(&[SuiteChoice::All]).len(), 8);
     }
 }

@@ -9,7 +9,7 @@ use crate::types::{ExitClass, UserOfDevices};
 /// Prints it.
 ///
 /// # Errors
-/// The device is not bound to a VFIO driver.
+/// The device is not bound to a VFIO driver, or it asks for a token that the program cannot show.
 pub fn run(device: &PciDevice, to: UserOfDevices, context: &Context) -> anyhow::Result<ExitClass> {
     let (host, bdf) = (&context.host, device.bdf);
     if !device.driver.as_deref().is_some_and(is_vfio_driver) {
@@ -22,8 +22,15 @@ pub fn run(device: &PciDevice, to: UserOfDevices, context: &Context) -> anyhow::
         );
         return Err(Failure::new(ExitClass::Refused, message).into());
     }
+    warn_of_holders(host, device);
     warn_of_group(host, device);
     let token = binding::token_for(host, device)?;
+    if token.is_some() && !to.shows_tokens() {
+        let message = format!(
+            "{bdf} opens only with a token, as its physical function is with user space too, and that program cannot show one; QEMU and DPDK can"
+        );
+        return Err(Failure::new(ExitClass::Refused, message).into());
+    }
     let handed = Handed {
         bdf,
         has_node: host.vfio_node(device).cdev.is_some(),
@@ -31,6 +38,13 @@ pub fn run(device: &PciDevice, to: UserOfDevices, context: &Context) -> anyhow::
     };
     context.output.emit(&HandOver::new(to, handed))?;
     Ok(ExitClass::Done)
+}
+
+/// Only one program can have it.
+fn warn_of_holders(host: &Host, device: &PciDevice) {
+    for (bdf, holder) in host.vfio_holders([device]) {
+        log::warn!("{bdf} will not open: it is held by {holder}; end that first");
+    }
 }
 
 /// The rest of the group goes with the device.

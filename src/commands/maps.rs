@@ -11,14 +11,24 @@ use crate::types::{ExitClass, Iova};
 /// # Errors
 /// A holder cannot be asked.
 pub fn run(args: &MapsArgs, context: &Context) -> anyhow::Result<ExitClass> {
-    let clients = match &args.device {
-        Some(name) => holder::find(&context.host, name)?.1.into_iter().collect(),
-        None => Client::all()?,
+    let host = &context.host;
+    let (devices, clients) = match &args.device {
+        Some(name) => {
+            let (device, client) = holder::find(host, name)?;
+            (vec![device], client.into_iter().collect())
+        }
+        None => (host.pci_devices()?, Client::all()?),
     };
     let mut report = MapsReport::default();
     for mut client in clients {
         let mappings = client.mappings(Iova(0), |_| true)?;
         report.add(client.hello(), mappings);
+    }
+    // One of this program that is no holder is about to start or to end, or tests: what that maps goes by itself.
+    let mut others = host.vfio_holders(&devices);
+    others.retain(|(_, process)| process.command != "iommu-tool");
+    for (bdf, process) in others {
+        report.add_other(bdf, process);
     }
     context.output.emit(&report)?;
     Ok(ExitClass::Done)

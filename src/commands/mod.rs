@@ -3,6 +3,7 @@
 mod bench;
 mod bind;
 mod capture;
+mod compare;
 mod completions;
 mod dma;
 mod doctor;
@@ -86,6 +87,7 @@ pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitStatus> {
         Command::Test(args) => test::run(args, context),
         Command::Validate(args) => validate::run(args, context),
         Command::Bench(args) => bench::run(args, context),
+        Command::Compare(args) => compare::run(args, context),
         Command::Completions(args) => completions::run(args, context),
     };
     class.map(ExitStatus::from)

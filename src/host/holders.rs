@@ -5,7 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::Host;
+use super::{Host, PciDevice, is_vfio_driver};
+use crate::types::Bdf;
 
 /// A process that has a node or a socket open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,11 +43,38 @@ impl Host {
     /// The processes that have one of these nodes open. Only those that this user may look into.
     #[must_use]
     pub fn holders(&self, nodes: &[PathBuf]) -> Vec<Holder> {
-        self.names("/proc")
-            .iter()
-            .filter_map(|name| name.parse().ok())
-            .filter_map(|pid| self.holder(pid, nodes))
-            .collect()
+        let holder = |pid| {
+            let open = self.open_files(pid);
+            let node = open.into_iter().find(|file| nodes.contains(file))?;
+            Some(self.holder(pid, node))
+        };
+        self.processes().into_iter().filter_map(holder).collect()
+    }
+
+    /// The processes that have each of these devices open through VFIO, looked for all at once. Only those that this user may look into.
+    #[must_use]
+    pub fn vfio_holders<'d>(
+        &self,
+        devices: impl IntoIterator<Item = &'d PciDevice>,
+    ) -> Vec<(Bdf, Holder)> {
+        let nodes: Vec<(Bdf, Vec<PathBuf>)> = devices
+            .into_iter()
+            .filter(|device| device.driver.as_deref().is_some_and(is_vfio_driver))
+            .map(|device| (device.bdf, self.vfio_nodes(device)))
+            .collect();
+        if nodes.is_empty() {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for pid in self.processes() {
+            let open = self.open_files(pid);
+            for (bdf, nodes) in &nodes {
+                if let Some(node) = open.iter().find(|file| nodes.contains(file)) {
+                    found.push((*bdf, self.holder(pid, node.clone())));
+                }
+            }
+        }
+        found
     }
 
     /// When a process started, in clock ticks since the boot (proc_pid_stat(5), field 22); `None` if there is none, or it has
@@ -62,22 +90,28 @@ impl Host {
         (!is_over).then_some(started)
     }
 
-    fn holder(&self, pid: u32, nodes: &[PathBuf]) -> Option<Holder> {
+    fn processes(&self) -> Vec<u32> {
+        let names = self.names("/proc");
+        names.iter().filter_map(|name| name.parse().ok()).collect()
+    }
+
+    fn open_files(&self, pid: u32) -> Vec<PathBuf> {
+        let open = PathBuf::from(format!("/proc/{pid}/fd"));
+        let descriptors = self.names(&open);
+        let files = descriptors.iter().filter_map(|fd| self.link(open.join(fd)));
+        files.collect()
+    }
+
+    fn holder(&self, pid: u32, node: PathBuf) -> Holder {
         let process = PathBuf::from(format!("/proc/{pid}"));
-        let open = process.join("fd");
-        let node = self
-            .names(&open)
-            .iter()
-            .filter_map(|fd| self.link(open.join(fd)))
-            .find(|target| nodes.contains(target))?;
-        Some(Holder {
+        Holder {
             pid,
             user: self.user_of(&process),
             command: self
                 .attribute(process.join("comm"))
                 .unwrap_or_else(|| "?".to_owned()),
             node,
-        })
+        }
     }
 
     /// Whose a process is. Who has an account on a host is nobody's business but the host's: read past the recording of a capture.

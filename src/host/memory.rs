@@ -15,11 +15,18 @@ impl Host {
     /// How many bytes of memory can be taken without pushing anything out; `None` if the host does not say.
     #[must_use]
     pub fn available_memory(&self) -> Option<u64> {
-        let text = self.read(MEMINFO, MEMINFO_LIMIT).ok()?;
-        let text = String::from_utf8_lossy(&text);
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        self.memory_figure("MemAvailable:")
+    }
+
+    /// All memory that the kernel manages, in bytes; `None` if the host does not say.
+    #[must_use]
+    pub fn total_memory(&self) -> Option<u64> {
+        self.memory_figure("MemTotal:")
+    }
+
+    fn memory_figure(&self, name: &str) -> Option<u64> {
+        let text = self.text(MEMINFO, MEMINFO_LIMIT);
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
         kibibytes.checked_mul(1024)
     }

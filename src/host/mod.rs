@@ -32,6 +32,7 @@ mod own;
 mod pagemap;
 mod pci;
 mod pci_names;
+mod processor;
 mod profile;
 mod recording;
 mod regions;

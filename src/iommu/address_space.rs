@@ -56,6 +56,12 @@ pub trait AddressSpace: Send + Sync {
 
     /// How many more mappings the kernel lets in; `None` where it sets no limit.
     fn entries_left(&self) -> Result<Option<u32>, IommuError>;
+
+    /// The kernel's file behind it, and the number of the IOAS in it if it is an iommufd; for calls that go past this trait.
+    /// `None` if it is none of the kernel's own.
+    fn file(&self) -> Option<(BorrowedFd<'_>, Option<u32>)> {
+        None
+    }
 }
 
 /// The bytes of a range as the kernel takes them. All 2^64 do not fit and give 0, which it refuses.

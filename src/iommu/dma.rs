@@ -1,7 +1,9 @@
 //! Memory that devices reach by DMA.
 
+mod bare;
 pub(super) mod mapping;
 
+pub use bare::BareMapping;
 pub use mapping::DmaMapping;
 
 use std::fs::File;
@@ -17,7 +19,7 @@ use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::pages::transparent_bytes;
-use super::{IommuError, PageKind};
+use super::{IommuError, PageKind, Pinner};
 use crate::types::Size;
 
 const WORD: usize = size_of::<u64>();
@@ -55,7 +57,7 @@ impl DmaBuffer {
 
     /// As [`Self::allocate`], but where transparent huge pages are scarce, the rest is made of base pages; and no page is there before
     /// [`Self::populate`] is told to make it.
-    pub(super) fn reserve(size: Size, pages: PageKind) -> Result<Self, IommuError> {
+    pub fn reserve(size: Size, pages: PageKind) -> Result<Self, IommuError> {
         let page = pages.page(size)?;
         let failed = |error: io::Error| not_given(size, pages, &error);
         let too_large = || failed(Errno::ENOMEM.into());
@@ -105,7 +107,7 @@ impl DmaBuffer {
     }
 
     /// Puts pages of this kind, which the buffer was reserved for, behind a part of it.
-    pub(super) fn populate(&self, part: Range<usize>, pages: PageKind) -> Result<(), IommuError> {
+    pub fn populate(&self, part: Range<usize>, pages: PageKind) -> Result<(), IommuError> {
         let Some(size) = Size::new(part.len() as u64) else {
             return Ok(());
         };
@@ -116,8 +118,21 @@ impl DmaBuffer {
             .map_err(|error| not_given(size, pages, &error))
     }
 
+    /// Has the kernel pin its first `size` bytes, as a map does, until [`Pinner::unpin`].
+    ///
+    /// # Errors
+    /// The kernel's error.
+    ///
+    /// # Panics
+    /// If the buffer is shorter.
+    pub fn pin(&self, pinner: &Pinner, size: usize) -> io::Result<()> {
+        assert!(size <= self.size(), "there is no more than the buffer");
+        pinner.pin(self.address(), size)
+    }
+
     /// Whether it is a memfd that the kernel can map as such.
-    pub(super) fn is_file(&self) -> bool {
+    #[must_use]
+    pub fn is_file(&self) -> bool {
         self.file.is_some()
     }
 
@@ -250,6 +265,7 @@ impl DmaBuffer {
         }
     }
 
+    #[inline]
     fn place(&self, offset: usize, length: usize) -> *mut u8 {
         let end = offset.checked_add(length);
         assert!(

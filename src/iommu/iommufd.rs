@@ -56,6 +56,15 @@ impl Ioas {
         borrowed(&self.iommufd)
     }
 
+    /// Takes what it needs from the call, so that one that works keeps nothing for it.
+    #[cold]
+    fn map_failed(&self, map: &iommu_ioas_map, errno: Errno) -> IommuError {
+        match IovaRange::new(Iova(map.iova), map.length) {
+            Ok(range) => diagnosis::map_failed(self, range, map.user_va as usize, errno),
+            Err(invalid) => invalid.into(),
+        }
+    }
+
     fn info(&self) -> Result<iommufd::IoasInfo, IommuError> {
         iommufd::ioas_info(self.fd(), self.id).map_err(|errno| IommuError::Query {
             backend: Backend::Iommufd,
@@ -128,8 +137,7 @@ impl AddressSpace for Ioas {
             ..Default::default()
         };
         // SAFETY: the caller answers for the memory.
-        unsafe { iommufd::map(self.fd(), &mut map) }
-            .map_err(|errno| diagnosis::map_failed(self, range, memory.as_ptr() as usize, errno))
+        unsafe { iommufd::map(self.fd(), &mut map) }.map_err(|errno| self.map_failed(&map, errno))
     }
 
     fn map_file(
@@ -189,6 +197,10 @@ impl AddressSpace for Ioas {
 
     fn entries_left(&self) -> Result<Option<u32>, IommuError> {
         Ok(None)
+    }
+
+    fn file(&self) -> Option<(BorrowedFd<'_>, Option<u32>)> {
+        Some((self.fd(), Some(self.id)))
     }
 }
 

@@ -19,11 +19,11 @@ mod strategy;
 #[allow(unsafe_code)]
 mod type1;
 
-pub use crate::sys::DeviceFd;
+pub use crate::sys::{DeviceFd, Pinner};
 pub use address_space::AddressSpace;
 pub use backends::{BACKENDS, BackendEntry, Choice, choose, open};
 pub use diagnosis::base_page;
-pub use dma::{DmaBuffer, DmaMapping};
+pub use dma::{BareMapping, DmaBuffer, DmaMapping};
 pub use error::{Blocker, Holder, IommuError};
 pub use iova::{IovaAllocator, IovaError};
 pub use pages::PageKind;

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::dma::PIECE;
@@ -24,6 +25,8 @@ pub struct Memory {
     buffer: Arc<DmaBuffer>,
     part: Range<usize>,
     pages: PageKind,
+    /// Whether all its pages were put there. Nobody else has them to take them away; what the kernel swaps out, a map brings back.
+    populated: AtomicBool,
 }
 
 impl Memory {
@@ -76,6 +79,7 @@ impl Memory {
             buffer: Arc::new(buffer),
             part,
             pages,
+            populated: AtomicBool::new(false),
         })
     }
 
@@ -101,13 +105,16 @@ impl Memory {
     ///
     /// Reserved pages are mapped at once, through their memfd where the kernel can, which spares it looking each page up. All else is mapped
     /// in pieces by all processors: while one fills the pages of a piece with zeros, another has the kernel map one. type1 maps one
-    /// piece at a time, iommufd several.
+    /// piece at a time, iommufd several. Once its pages are there, all of it is mapped by one call.
     pub fn map(
         &self,
         space: &Arc<dyn AddressSpace>,
         iova: Iova,
         protection: Protection,
     ) -> Result<DmaMapping, IommuError> {
+        if self.populated.load(Ordering::Acquire) {
+            return DmaMapping::through_file(space, &self.buffer, self.part(), iova, protection);
+        }
         let populate = |part: Range<usize>| self.buffer.populate(part, self.pages);
         let pieces = Pieces {
             size: PIECE,
@@ -115,16 +122,13 @@ impl Memory {
             ready: &populate,
         };
         if !self.buffer.is_file() && self.part.len() > pieces.size {
-            return DmaMapping::in_pieces(
-                space,
-                &self.buffer,
-                self.part(),
-                iova,
-                protection,
-                &pieces,
-            );
+            let mapping =
+                DmaMapping::in_pieces(space, &self.buffer, self.part(), iova, protection, &pieces)?;
+            self.populated.store(true, Ordering::Release);
+            return Ok(mapping);
         }
         populate(self.part())?;
+        self.populated.store(true, Ordering::Release);
         DmaMapping::through_file(space, &self.buffer, self.part(), iova, protection)
     }
 }

@@ -48,6 +48,15 @@ impl Container {
         unsafe { BorrowedFd::borrow_raw(self.container.as_raw_fd()) }
     }
 
+    /// Takes what it needs from the call, so that one that works keeps nothing for it.
+    #[cold]
+    fn map_failed(&self, map: &vfio_iommu_type1_dma_map, errno: Errno) -> IommuError {
+        match IovaRange::new(Iova(map.iova), map.size) {
+            Ok(range) => diagnosis::map_failed(self, range, map.vaddr as usize, errno),
+            Err(invalid) => invalid.into(),
+        }
+    }
+
     fn info(&self) -> Result<vfio::Type1Info, IommuError> {
         vfio::type1_info(self.fd()).map_err(|errno| IommuError::Query {
             backend: Backend::Type1,
@@ -116,8 +125,7 @@ impl AddressSpace for Container {
             size: length(range),
         };
         // SAFETY: the caller answers for the memory.
-        unsafe { vfio::map_dma(self.fd(), &map) }
-            .map_err(|errno| diagnosis::map_failed(self, range, memory.as_ptr() as usize, errno))
+        unsafe { vfio::map_dma(self.fd(), &map) }.map_err(|errno| self.map_failed(&map, errno))
     }
 
     fn unmap(&self, range: IovaRange) -> Result<u64, IommuError> {
@@ -161,6 +169,10 @@ impl AddressSpace for Container {
 
     fn entries_left(&self) -> Result<Option<u32>, IommuError> {
         self.info().map(|info| info.dma_avail)
+    }
+
+    fn file(&self) -> Option<(BorrowedFd<'_>, Option<u32>)> {
+        Some((self.fd(), None))
     }
 }
 

@@ -26,8 +26,13 @@ impl ListReport {
         kernel_names: &KernelNames,
         usage: &Usage<'_>,
     ) -> Self {
+        let in_groups = groups.iter().flat_map(|group| &group.devices);
+        let held = usage.held(in_groups.chain(without_group));
         let looked_at = |mut shown: Device, device: &PciDevice| {
-            shown.in_use = Some(usage.at_a_glance(device));
+            let mut uses = usage.at_a_glance(device);
+            let holders = held.iter().filter(|(bdf, _)| *bdf == device.bdf);
+            uses.extend(holders.map(|(_, holder)| holder.clone()));
+            shown.in_use = Some(uses);
             shown
         };
         let with_uses = |group: &IommuGroup| {

@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use super::{Report, Style};
+use crate::host;
 use crate::session::Bytes;
 use crate::session::protocol::{Hello, MappingInfo};
 use crate::types::{Backend, Bdf, Iova, Protection, Size};
@@ -160,6 +162,19 @@ impl Report for UnmapReport {
 #[derive(Debug, Default, Serialize)]
 pub struct MapsReport {
     holders: Vec<Holder>,
+    /// Who else has devices open; such a process does not say what it has mapped.
+    others: Vec<Other>,
+}
+
+#[derive(Debug, Serialize)]
+struct Other {
+    device: Bdf,
+    pid: u32,
+    command: String,
+    user: Option<String>,
+    node: PathBuf,
+    #[serde(skip)]
+    text: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -191,17 +206,35 @@ impl MapsReport {
             mappings: mappings.into_iter().map(Mapping::new).collect(),
         });
     }
+
+    /// Takes in a process of another program that has a device open.
+    pub fn add_other(&mut self, device: Bdf, process: host::Holder) {
+        self.others.push(Other {
+            device,
+            text: process.to_string(),
+            pid: process.pid,
+            command: process.command,
+            user: process.user,
+            node: process.node,
+        });
+    }
 }
 
 impl Report for MapsReport {
     const KIND: &'static str = "maps";
 
     fn text(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
-        if self.holders.is_empty() {
+        if self.holders.is_empty() && self.others.is_empty() {
             return writeln!(out, "nothing is mapped");
         }
         for holder in &self.holders {
             holder.text(out, style)?;
+        }
+        for Other { device, text, .. } in &self.others {
+            writeln!(
+                out,
+                "{device} is held by {text}, which does not say what it has mapped; 'iommu-tool walk {device} IOVA' shows where an IOVA leads"
+            )?;
         }
         Ok(())
     }
@@ -357,6 +390,26 @@ Process 812 of user 1000 since 2001-09-09T01:46:40Z, iommufd: 0000:01:00.0; 2052
   0x100000000  4K  thp  rw  copy of /dev/shm/window from 0x2000 'ring'
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn processes_that_cannot_be_asked_are_named() {
+        let process = host::Holder {
+            pid: 42,
+            command: "qemu".to_owned(),
+            user: Some("root".to_owned()),
+            node: "/dev/vfio/7".into(),
+        };
+        let device = "02:10.0".parse().unwrap();
+        let mut report = MapsReport::default();
+        report.add_other(device, process);
+        let mut out = Vec::new();
+        report.text(&mut out, Style::new(false)).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.starts_with("0000:02:10.0 is held by qemu (process 42, user root, /dev/vfio/7), which does not say"),
+            "{text}"
+        );
     }
 
     #[test]

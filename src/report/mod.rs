@@ -1,10 +1,13 @@
 //! Results turned into what a person or a script reads: text or one JSON document on standard output.
 
 mod bench;
+mod bench_csv;
 mod bench_page;
 mod binding;
 mod capture;
 mod checks;
+mod compare;
+mod date;
 mod dma;
 mod doctor;
 mod duration;
@@ -20,20 +23,24 @@ mod mapping;
 mod progress;
 mod prometheus;
 mod recover;
+mod series;
 mod show;
+mod sparkline;
 mod style;
 mod tree;
 mod validate;
 mod vfs;
 mod walk;
 
-pub use bench::BenchReport;
+pub use bench::row_name;
+pub use bench_csv::bench_csv;
 pub use bench_page::bench_page;
 pub use binding::{BindingReport, PlanReport};
 pub use capture::CaptureReport;
 pub use checks::{
     CheckList, DeviceReport, HeldTestReport, ListedEngine, Rate, Subject, TestReport, outcome_text,
 };
+pub use compare::CompareReport;
 pub use dma::{DmaReport, DmaVerdict};
 pub use doctor::DoctorReport;
 pub use error::ErrorReport;

@@ -23,6 +23,12 @@ impl Style {
         Self { color }
     }
 
+    /// Whether there are colours, which is where pictures made of letters may be drawn too.
+    #[must_use]
+    pub fn is_colored(self) -> bool {
+        self.color
+    }
+
     /// What went well.
     #[must_use]
     pub fn good(self, text: &str) -> Painted<'_> {

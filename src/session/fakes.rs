@@ -69,17 +69,25 @@ impl AddressSpace for FakeSpace {
     }
 
     fn unmap(&self, range: IovaRange) -> Result<u64, IommuError> {
-        if range.start() == STUBBORN {
+        let mut live = self.live.lock().unwrap();
+        let inside: Vec<Iova> = live
+            .range(range.start()..=range.last())
+            .map(|(start, _)| *start)
+            .collect();
+        if inside.contains(&STUBBORN) {
             return Err(IommuError::Unmap {
                 range,
                 errno: Errno::EBUSY,
                 cause: "it does not want to",
             });
         }
-        match self.live.lock().unwrap().remove(&range.start()) {
-            Some(_) => Ok(u64::try_from(range.size()).unwrap()),
-            None => Err(IommuError::NothingToUnmap { range }),
+        if inside.is_empty() {
+            return Err(IommuError::NothingToUnmap { range });
         }
+        for start in inside {
+            live.remove(&start);
+        }
+        Ok(u64::try_from(range.size()).unwrap())
     }
 
     fn unmap_all(&self) -> Result<u64, IommuError> {

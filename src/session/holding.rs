@@ -16,7 +16,7 @@ use super::protocol::{Answer, Extent, Hello, Located, MapRequest, Request, Selec
 use super::request::{page_kind, piece};
 use super::testing::RunChecks;
 use super::{Bytes, Failure};
-use crate::iommu::{AddressSpace, IovaError, PageKind, alignment, base_page};
+use crate::iommu::{AddressSpace, DmaMapping, IovaError, PageKind, alignment, base_page};
 use crate::types::{Bdf, GroupId, Iova, IovaRange, VfioNode};
 
 /// New memory up to this size is mapped at once; for more, and for files, the others are not kept waiting.
@@ -163,10 +163,12 @@ impl Holding {
         for device in self.devices.values() {
             device.device.quiesce();
         }
-        if let Err(error) = self.space.unmap_all() {
-            log::warn!("{error}");
+        let mappings = self.mappings.into_held().map(|memory| memory.mapping);
+        for result in DmaMapping::unmap_together(mappings.collect()) {
+            if let Err(error) = result {
+                log::warn!("{error}");
+            }
         }
-        drop(self.mappings);
         drop(self.devices);
     }
 
@@ -301,8 +303,12 @@ impl Holding {
         let work = Box::new(move || -> Settle {
             let mut free = Vec::new();
             let mut first_error = None;
-            for (info, memory) in taken {
-                match memory.mapping.unmap() {
+            let (infos, mappings): (Vec<_>, Vec<_>) = taken
+                .into_iter()
+                .map(|(info, memory)| (info, memory.mapping))
+                .unzip();
+            for (info, result) in infos.iter().zip(DmaMapping::unmap_together(mappings)) {
+                match result {
                     Ok(()) => free.push(info.range()),
                     // Its IOVAs are never used again, as devices may still reach the memory through them.
                     Err(error) => drop(first_error.get_or_insert(error)),

@@ -86,6 +86,11 @@ impl<M> Mappings<M> {
         Some((info, held))
     }
 
+    /// What belongs to all mappings.
+    pub(super) fn into_held(self) -> impl Iterator<Item = M> {
+        self.by_iova.into_values().map(|(_, held)| held)
+    }
+
     /// The mapping that this IOVA is in.
     pub(super) fn around(&self, iova: Iova) -> Option<&MappingInfo> {
         let (info, _) = self.by_iova.range(..=iova).next_back()?.1;

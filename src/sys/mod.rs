@@ -1,6 +1,7 @@
 //! The kernel's own interfaces: ioctls on the bindings' structs, and safe types above what needs `unsafe`.
 #![allow(unsafe_code)]
 
+mod bare;
 mod capability;
 mod child;
 pub mod descriptors;
@@ -9,9 +10,12 @@ mod event;
 pub mod iommufd;
 pub mod nvme;
 mod patient_write;
+mod pin;
 pub mod vfio;
 
+pub use bare::Bare;
 pub use child::spawn_with_mask;
 pub use device_fd::{AttachError, DeviceFd, Owner};
 pub use event::event_fd;
 pub use patient_write::{WriteOutcome, write_patiently};
+pub use pin::Pinner;

@@ -16,3 +16,14 @@ pub enum UserOfDevices {
     /// DPDK: arguments of the environment abstraction layer
     Dpdk,
 }
+
+impl UserOfDevices {
+    /// Whether the program can show the token that a virtual function asks for while its physical function is with user space too.
+    #[must_use]
+    pub fn shows_tokens(self) -> bool {
+        match self {
+            Self::Qemu | Self::Dpdk => true,
+            Self::Libvirt | Self::CloudHypervisor => false,
+        }
+    }
+}

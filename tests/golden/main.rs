@@ -2,6 +2,7 @@
 //!
 //! `SNAPSHOTS=overwrite cargo test --test golden` writes the expected files anew; read the difference before you commit it.
 
+mod compare;
 mod damaged;
 mod look;
 mod observing;

@@ -4,6 +4,7 @@
 //! as with every Rust test.
 
 mod binding;
+mod clients;
 mod expecting;
 mod holding;
 mod in_use;
@@ -57,6 +58,7 @@ fn main() {
         running::trials(),
         virtual_functions::trials(),
         expecting::trials(),
+        clients::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }
@@ -72,6 +74,10 @@ fn in_guest(
         look(&mut guest)
     })
 }
+
+/// virtio-iommu has no interrupt remapping, so VFIO must be told to do without.
+const UNSAFE_INTERRUPTS: &str =
+    "vfio_iommu_type1.allow_unsafe_interrupts=1 iommufd.allow_unsafe_interrupts=1";
 
 /// A machine with this kernel and IOMMU, and more kernel parameters.
 fn machine(kernel: Kernel, iommu: Iommu, cmdline: &[&str]) -> Machine {

@@ -2,14 +2,12 @@
 
 use super::lab::{Guest, Iommu, Kernel, Machine};
 use super::required::{Requirement, table};
-use super::{expect_clean_kernel, expect_words, in_guest, machine, run, run_json};
+use super::{
+    UNSAFE_INTERRUPTS, expect_clean_kernel, expect_words, in_guest, machine, run, run_json,
+};
 use libtest_mimic::{Failed, Trial};
 
 const EDU: &str = "1234:11e8";
-
-/// virtio-iommu has no interrupt remapping, so VFIO must be told to do without.
-const UNSAFE_INTERRUPTS: &str =
-    "vfio_iommu_type1.allow_unsafe_interrupts=1 iommufd.allow_unsafe_interrupts=1";
 
 pub fn trials() -> Vec<Trial> {
     let mut trials: Vec<_> = guests()

@@ -6,7 +6,7 @@ use super::mark::{MarkedStream, random_mark};
 use super::options::{Iommu, Machine};
 use super::process::check_stopped;
 use super::watched::Watched;
-use super::{busybox, initramfs, kernel, progress, qemu::Qemu};
+use super::{busybox, initramfs, kernel, progress, qemu, qemu::Qemu};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -249,14 +249,17 @@ impl Prepared {
             .tempdir()
             .context("cannot make a temporary folder")?;
         let initramfs = folder.path().join(INITRAMFS);
-        let mut programs = vec![("busybox".to_owned(), busybox.as_path())];
-        programs.push(("iommu-tool".to_owned(), binary));
+        let mut files = vec![("bin/busybox".to_owned(), busybox)];
+        files.push(("bin/iommu-tool".to_owned(), binary.to_owned()));
         for path in &machine.add {
             let name = path.file_name().and_then(|name| name.to_str());
             let name = name.with_context(|| format!("{} has no name", path.display()))?;
-            programs.push((name.to_owned(), path));
+            files.push((format!("bin/{name}"), path.clone()));
         }
-        initramfs::write(&initramfs, &programs, &kernel)?;
+        if machine.with_qemu {
+            files.extend(qemu::files_for_guest()?);
+        }
+        initramfs::write(&initramfs, &files, &kernel)?;
         let iommu = match machine.iommu {
             Iommu::None => "no IOMMU".to_owned(),
             iommu => format!("IOMMU {iommu}"),

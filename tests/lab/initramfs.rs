@@ -2,21 +2,23 @@
 
 use super::kernel::KernelFiles;
 use anyhow::{Context, Result};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const FOLDER: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
 
-/// Writes the initramfs: the programs by their names, busybox and the program among them, init, the demo and the kernel's modules.
-pub fn write(to: &Path, programs: &[(String, &Path)], kernel: &KernelFiles) -> Result<()> {
+/// Writes the initramfs: the executable files by their places, busybox and the program among them, init, the demo and the kernel's modules.
+pub fn write(to: &Path, files: &[(String, PathBuf)], kernel: &KernelFiles) -> Result<()> {
     let file = File::create(to).with_context(|| format!("cannot create {}", to.display()))?;
     let mut archive = Archive {
         out: BufWriter::new(file),
         entries: 0,
         written: 0,
+        folders: HashSet::new(),
     };
     for folder in [
         "bin",
@@ -43,8 +45,9 @@ pub fn write(to: &Path, programs: &[(String, &Path)], kernel: &KernelFiles) -> R
         b"root::0:0:root:/root:/bin/sh\nuser::1000:1000:user:/home/user:/bin/sh\n",
     )?;
     archive.file("etc/group", 0o644, b"root::0:\nuser::1000:\n")?;
-    for (name, path) in programs {
-        archive.file(&format!("bin/{name}"), 0o755, &read(path)?)?;
+    for (place, path) in files {
+        archive.folders_of(place)?;
+        archive.file(place, 0o755, &read(path)?)?;
     }
     let folder = format!("lib/modules/{}", kernel.release);
     archive.folder(&folder)?;
@@ -64,11 +67,22 @@ struct Archive<W> {
     out: W,
     entries: u32,
     written: usize,
+    folders: HashSet<String>,
 }
 
 impl<W: Write> Archive<W> {
+    /// Adds a folder, once.
     fn folder(&mut self, name: &str) -> std::io::Result<()> {
-        self.add(name, FOLDER | 0o755, (0, 0), &[])
+        if self.folders.insert(name.to_owned()) {
+            self.add(name, FOLDER | 0o755, (0, 0), &[])?;
+        }
+        Ok(())
+    }
+
+    /// Adds the folders that lead to a file: the kernel makes none by itself.
+    fn folders_of(&mut self, file: &str) -> std::io::Result<()> {
+        file.match_indices('/')
+            .try_for_each(|(end, _)| self.folder(&file[..end]))
     }
 
     fn file(&mut self, name: &str, permissions: u32, data: &[u8]) -> std::io::Result<()> {
@@ -133,6 +147,7 @@ mod tests {
             out: &mut bytes,
             entries: 0,
             written: 0,
+            folders: HashSet::new(),
         };
         archive.file("init", 0o755, b"hello").unwrap();
         archive.finish().unwrap();

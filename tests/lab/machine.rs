@@ -57,7 +57,7 @@ pub fn arguments(
     }
     arguments.iommu(machine.iommu, qemu)?;
     arguments.serial_ports(folder, shell);
-    arguments.devices(&machine.devices, folder)?;
+    arguments.devices(machine, folder)?;
     arguments.add("-initrd", format!("{folder}/{INITRAMFS}"));
     arguments.add("-append", kernel_parameters(machine, shell));
     arguments.0.extend_from_slice(&machine.qemu);
@@ -152,9 +152,15 @@ impl Arguments {
         }
     }
 
-    fn devices(&mut self, devices: &[DeviceKind], folder: &str) -> Result<()> {
+    fn devices(&mut self, machine: &Machine, folder: &str) -> Result<()> {
+        // QEMU's generic root port has ACS, its model of Intel's has none.
+        let root_port = if machine.no_acs {
+            "ioh3420"
+        } else {
+            "pcie-root-port"
+        };
         let (mut endpoints, mut root_ports) = (ENDPOINT_SLOTS, ROOT_PORT_SLOTS);
-        for (number, device) in devices.iter().enumerate() {
+        for (number, device) in machine.devices.iter().enumerate() {
             let slots = if *device == DeviceKind::Edu {
                 &mut endpoints
             } else {
@@ -171,7 +177,7 @@ impl Arguments {
                 DeviceKind::Nvme => {
                     let image = format!("{folder}/nvme{number}.img");
                     File::create(&image)?.set_len(NVME_BYTES)?;
-                    self.root_port(number, slot);
+                    self.root_port(root_port, number, slot);
                     self.add(
                         "-drive",
                         format!("if=none,id=drive{number},format=raw,file={image}"),
@@ -182,7 +188,7 @@ impl Arguments {
                     );
                 }
                 DeviceKind::Igb => {
-                    self.root_port(number, slot);
+                    self.root_port(root_port, number, slot);
                     self.add("-netdev", format!("user,id=net{number},restrict=on"));
                     self.add(
                         "-device",
@@ -194,12 +200,12 @@ impl Arguments {
         Ok(())
     }
 
-    /// A root port has ACS. Without hotplug, a reset of the device behind it does not stall for 5 s.
-    fn root_port(&mut self, number: usize, slot: u8) {
+    /// Without hotplug, a reset of the device behind it does not stall for 5 s.
+    fn root_port(&mut self, model: &str, number: usize, slot: u8) {
         self.add(
             "-device",
             format!(
-                "pcie-root-port,id=port{number},addr={slot:#x},chassis={0},slot={0},hotplug=off",
+                "{model},id=port{number},addr={slot:#x},chassis={0},slot={0},hotplug=off",
                 number + 1
             ),
         );
@@ -240,6 +246,16 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn root_ports_without_acs_are_in_the_same_places() {
+        let line = joined(&Machine {
+            no_acs: true,
+            ..Machine::default()
+        });
+        assert!(line.contains("ioh3420,id=port1,addr=0x10,"), "{line}");
+        assert!(!line.contains("pcie-root-port"), "{line}");
     }
 
     #[test]

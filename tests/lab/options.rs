@@ -61,6 +61,10 @@ pub struct Machine {
     )]
     pub devices: Vec<DeviceKind>,
 
+    /// Use root ports without ACS: what is behind one shares an IOMMU group, each virtual function with the others
+    #[arg(long)]
+    pub no_acs: bool,
+
     /// Memory of the guest, as QEMU's -m takes it
     #[arg(long, value_name = "SIZE", default_value = "1G")]
     pub memory: String,
@@ -80,6 +84,10 @@ pub struct Machine {
     /// Put this program into the guest too, in /bin; it must be static (may be repeated)
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     pub add: Vec<PathBuf>,
+
+    /// Put QEMU into the guest too, 70 MB, as a program that takes devices from there
+    #[arg(long)]
+    pub with_qemu: bool,
 
     /// One more argument for QEMU, as it is (may be repeated)
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]

@@ -81,10 +81,10 @@ impl Qemu {
                 return Ok(installed);
             }
         }
-        let unpacked = cache::get_or_build("qemu", unpack).with_context(|| {
-            format!("cannot get QEMU from Debian's archive; install {PROGRAM} {needed} or newer (Debian: package qemu-system-x86, Fedora: qemu-system-x86-core, Arch: qemu-system-x86)")
+        let root = unpacked_root().with_context(|| {
+            format!("install {PROGRAM} {needed} or newer (Debian: package qemu-system-x86, Fedora: qemu-system-x86-core, Arch: qemu-system-x86)")
         })?;
-        Qemu::at(Some(unpacked.join("root")))
+        Qemu::at(Some(root))
     }
 
     /// A QEMU that was not asked for its version.
@@ -120,16 +120,50 @@ impl Qemu {
         let Some(root) = &self.root else {
             return Command::new(PROGRAM);
         };
-        let mut command = Command::new(root.join("usr/lib64/ld-linux-x86-64.so.2"));
-        command
-            .arg("--library-path")
-            .arg(root.join("usr/lib/x86_64-linux-gnu"))
-            .arg(root.join("usr/bin").join(PROGRAM));
+        let mut command = loader(root);
+        command.arg(root.join("usr/bin").join(PROGRAM));
         for firmware in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
             command.arg("-L").arg(root.join(firmware));
         }
         command
     }
+}
+
+/// The files that QEMU needs to run in a guest, without firmware for network boot: where each goes there, and where it is here.
+///
+/// They are Debian's even where the system has a QEMU: not every distribution's runs without modules that its libraries do not name.
+pub fn files_for_guest() -> Result<Vec<(String, PathBuf)>> {
+    let root = unpacked_root()?;
+    let program = format!("usr/bin/{PROGRAM}");
+    let listed = run(loader(&root).arg("--list").arg(root.join(&program)))?;
+    let mut files: Vec<(String, PathBuf)> = String::from_utf8_lossy(&listed)
+        .lines()
+        .filter_map(library)
+        .collect();
+    for file in [
+        program.as_str(),
+        "usr/share/seabios/bios-256k.bin",
+        "usr/share/qemu/kvmvapic.bin",
+        "usr/share/qemu/linuxboot_dma.bin",
+    ] {
+        files.push((file.to_owned(), root.join(file)));
+    }
+    Ok(files)
+}
+
+fn unpacked_root() -> Result<PathBuf> {
+    let unpacked =
+        cache::get_or_build("qemu", unpack).context("cannot get QEMU from Debian's archive")?;
+    Ok(unpacked.join("root"))
+}
+
+/// The dynamic loader of an unpacked QEMU, which finds its libraries there.
+fn loader(root: &Path) -> Command {
+    let mut command = Command::new(root.join("usr/lib64/ld-linux-x86-64.so.2"));
+    command
+        .arg("--library-path")
+        .arg(root.join("usr/lib/x86_64-linux-gnu"));
+    command
 }
 
 fn unpack(partial: &Path) -> Result<String> {
@@ -145,6 +179,18 @@ fn unpack(partial: &Path) -> Result<String> {
         &partial.join("root"),
     )?;
     Ok(qemu.version.clone())
+}
+
+/// Reads a line of the loader's list, `NAME => FILE (ADDRESS)`: where the library goes in the guest, and its file. The loader itself
+/// is listed by the path that programs name it by; the kernel's vdso has no file.
+fn library(line: &str) -> Option<(String, PathBuf)> {
+    let (name, file) = line.trim().split_once(" => ")?;
+    let (file, _address) = file.rsplit_once(' ')?;
+    let place = match name.strip_prefix('/') {
+        Some(path) => path.to_owned(),
+        None => format!("usr/lib/x86_64-linux-gnu/{name}"),
+    };
+    Some((place, file.into()))
 }
 
 /// Reads `QEMU emulator version 10.0.13 (Debian ...)`.
@@ -171,5 +217,19 @@ mod tests {
         assert_eq!(version, Version(10, 0));
         assert!(version > Version(8, 2) && version < Version(10, 2));
         assert_eq!(version_of("something else"), None);
+    }
+
+    #[test]
+    fn libraries_go_where_the_loader_looks_for_them() {
+        assert_eq!(
+            library("\tlibz.so.1 => /a b/usr/lib/x86_64-linux-gnu/libz.so.1 (0x00007f3f19710000)"),
+            Some((
+                "usr/lib/x86_64-linux-gnu/libz.so.1".to_owned(),
+                "/a b/usr/lib/x86_64-linux-gnu/libz.so.1".into()
+            ))
+        );
+        let loader = library("\t/lib64/ld-linux-x86-64.so.2 => /r/ld-linux-x86-64.so.2 (0x1)");
+        assert_eq!(loader.unwrap().0, "lib64/ld-linux-x86-64.so.2");
+        assert_eq!(library("\tlinux-vdso.so.1 (0x00007f3f19820000)"), None);
     }
 }

@@ -9,7 +9,7 @@ mod sessions;
 use std::cell::OnceCell;
 use std::path::PathBuf;
 
-use super::{Host, KernelNames, NameKind, PciDevice, is_vfio_driver};
+use super::{Holder, Host, KernelNames, NameKind, PciDevice};
 use crate::types::{Bdf, UseReason};
 use disk::Volumes;
 use routes::Routes;
@@ -79,7 +79,7 @@ impl Host {
 impl Usage<'_> {
     /// Everything that uses a device now, and that taking it from its driver would break. Empty if nothing was found.
     ///
-    /// Who has the device itself open through VFIO is for [`Host::holders`] to say.
+    /// Who has the device itself open through VFIO is for [`Usage::held`] to say.
     #[must_use]
     pub fn of(&self, device: &PciDevice) -> Vec<Use> {
         let mut found = self.direct(device, Look::Close);
@@ -174,39 +174,23 @@ impl Usage<'_> {
                 one
             }));
         }
-        found.extend(self.held(&functions));
+        found.extend(self.held(&functions).into_iter().map(|(bdf, mut one)| {
+            one.evidence = format!("virtual function {bdf}: {}", one.evidence);
+            one
+        }));
         found
     }
 
-    /// Which of these devices user space has open.
-    fn held(&self, devices: &[PciDevice]) -> Vec<Use> {
-        let nodes: Vec<(Bdf, Vec<PathBuf>)> = devices
-            .iter()
-            .filter(|device| device.driver.as_deref().is_some_and(is_vfio_driver))
-            .map(|device| (device.bdf, self.host.vfio_nodes(device)))
-            .collect();
-        let all: Vec<PathBuf> = nodes.iter().flat_map(|(_, nodes)| nodes.clone()).collect();
-        if all.is_empty() {
-            return Vec::new();
-        }
-        let holders = self.host.holders(&all);
-        holders
-            .iter()
-            .filter_map(|holder| {
-                let (bdf, _) = nodes
-                    .iter()
-                    .find(|(_, nodes)| nodes.contains(&holder.node))?;
-                Some(Use::new(
-                    UseReason::Held,
-                    format!(
-                        "virtual function {bdf}: {} has {} open",
-                        holder.process(),
-                        holder.node.display()
-                    ),
-                    format!("end process {}", holder.pid),
-                ))
-            })
-            .collect()
+    /// Which of these devices user space has open through VFIO.
+    #[must_use]
+    pub fn held<'d>(&self, devices: impl IntoIterator<Item = &'d PciDevice>) -> Vec<(Bdf, Use)> {
+        let held = |(bdf, holder): (Bdf, Holder)| {
+            let evidence = format!("{} has {} open", holder.process(), holder.node.display());
+            let remedy = format!("end process {}", holder.pid);
+            (bdf, Use::new(UseReason::Held, evidence, remedy))
+        };
+        let holders = self.host.vfio_holders(devices);
+        holders.into_iter().map(held).collect()
     }
 }
 

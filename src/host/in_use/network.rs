@@ -199,10 +199,15 @@ impl Usage<'_> {
     /// An interface in another network namespace is not seen, but the folder for it is there.
     pub(super) fn other_namespace(&self, device: &PciDevice) -> Option<Use> {
         let folder = device.sysfs();
-        let mut below = self.host.names(&folder);
-        below.retain(|name| name.starts_with("virtio"));
+        // Interfaces go with their driver. That of virtio has them in a folder of its own.
+        let below = match device.driver.as_deref()? {
+            "pcieport" => return None,
+            "virtio-pci" => self.host.names(&folder),
+            _ => Vec::new(),
+        };
         let mut places = below
             .into_iter()
+            .filter(|name| name.starts_with("virtio"))
             .map(|name| folder.join(name))
             .chain([folder.clone()]);
         let is_elsewhere = places.any(|place| {

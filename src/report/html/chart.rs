@@ -2,6 +2,7 @@
 
 use plotters::coord::ranged1d::{KeyPointHint, Ranged, ValueFormatter};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -18,9 +19,9 @@ pub(super) const COLORS: [RGBColor; 8] = [
 ];
 const RULE: RGBColor = RGBColor(0xd8, 0xdd, 0xe3);
 const INK: RGBColor = RGBColor(0x1c, 0x1f, 0x23);
-/// Up to how many points each is marked.
-const FEW: usize = 32;
 const FONT: (&str, u32) = ("sans-serif", 17);
+/// About as wide as a letter of the font is.
+const LETTER: u32 = 9;
 
 /// The rules of a style sheet that turn the drawn colours into the page's own.
 pub(super) fn color_rules() -> String {
@@ -72,7 +73,7 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
-/// Lines over two axes; where a line has few points, each is marked. What a logarithmic axis cannot show, 0 and less, is left out.
+/// Lines over two axes. What a logarithmic axis cannot show, 0 and less, is left out.
 pub struct LineChart {
     /// From left to right.
     pub x: Axis,
@@ -80,6 +81,8 @@ pub struct LineChart {
     pub y: Axis,
     /// The lines; their colours go by their order.
     pub lines: Vec<Line>,
+    /// Whether each point is marked.
+    pub marks: bool,
 }
 
 /// The part of an axis that is shown, in its scale's own coordinates, and where its marks are.
@@ -214,7 +217,7 @@ impl LineChart {
         let y = self.y.span(points().map(|point| point.1))?;
         let mut svg = String::new();
         {
-            let area = SVGBackend::with_string(&mut svg, (860, 400)).into_drawing_area();
+            let area = SVGBackend::with_string(&mut svg, (640, 420)).into_drawing_area();
             let mut chart = ChartBuilder::on(&area)
                 .margin(12)
                 .margin_right(24)
@@ -241,12 +244,102 @@ impl LineChart {
                     .collect();
                 let path = LineSeries::new(shown.clone(), color(at).stroke_width(2));
                 chart.draw_series(path).expect(DRAWS);
-                if shown.len() <= FEW {
+                if self.marks {
                     let dots = shown
                         .iter()
                         .map(|point| Circle::new(*point, 3, color(at).filled()));
                     chart.draw_series(dots).expect(DRAWS);
                 }
+            }
+            area.present().expect(DRAWS);
+        }
+        Some(svg)
+    }
+}
+
+/// One bar, of parts that follow each other.
+#[derive(Debug, Clone)]
+pub struct Bar {
+    /// What it shows.
+    pub name: String,
+    /// The length of each part; 0 if it has none of it.
+    pub parts: Vec<f64>,
+    /// What is written behind it.
+    pub label: String,
+}
+
+/// Bars from left to right, one below the other.
+pub struct BarChart {
+    /// Along the bars, from 0.
+    pub axis: Axis,
+    /// The bars, from top to bottom; the colours of their parts go by their order.
+    pub bars: Vec<Bar>,
+}
+
+impl BarChart {
+    /// The picture; `None` if there is no bar.
+    #[must_use]
+    pub fn svg(&self) -> Option<String> {
+        const WIDTH: u32 = 1000;
+        let lengths = self.bars.iter().map(|bar| bar.parts.iter().sum());
+        let x = self.axis.span(lengths)?;
+        let count = self.bars.len();
+        let last = count.checked_sub(1)?;
+        let width = |text: fn(&Bar) -> &str| {
+            let letters = self.bars.iter().map(|bar| text(bar).chars().count());
+            24 + LETTER * letters.max().unwrap_or(0).min(40) as u32
+        };
+        let mut svg = String::new();
+        {
+            let height = 88 + 36 * count as u32;
+            let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
+            let mut chart = ChartBuilder::on(&area)
+                .margin(12)
+                // The labels of bars stand behind them.
+                .margin_right(width(|bar| &bar.label))
+                .x_label_area_size(52)
+                .y_label_area_size(width(|bar| &bar.name))
+                .build_cartesian_2d(x, (0..last).into_segmented())
+                .expect(DRAWS);
+            let name = |place: &SegmentValue<usize>| match place {
+                SegmentValue::CenterOf(at) => {
+                    // The first bar is drawn at the top.
+                    let bar = last.checked_sub(*at).and_then(|at| self.bars.get(at));
+                    bar.map_or_else(String::new, |bar| bar.name.clone())
+                }
+                _ => String::new(),
+            };
+            chart
+                .configure_mesh()
+                .x_desc(self.axis.title)
+                .y_labels(count)
+                .y_label_formatter(&name)
+                .disable_y_mesh()
+                .bold_line_style(RULE)
+                .axis_style(RULE)
+                .label_style(FONT.into_font().color(&INK))
+                .axis_desc_style(FONT.into_font().color(&INK))
+                .draw()
+                .expect(DRAWS);
+            for (at, bar) in self.bars.iter().rev().enumerate() {
+                let mut begin = 0.0;
+                for (part, length) in bar.parts.iter().enumerate() {
+                    let end = begin + length;
+                    let corners = [
+                        (begin, SegmentValue::Exact(at)),
+                        (end, SegmentValue::Exact(at + 1)),
+                    ];
+                    let mut rectangle = Rectangle::new(corners, color(part).filled());
+                    rectangle.set_margin(5, 5, 0, 0);
+                    chart.draw_series([rectangle]).expect(DRAWS);
+                    begin = end;
+                }
+                let (x, y) = chart.backend_coord(&(begin, SegmentValue::CenterOf(at)));
+                let style = FONT
+                    .into_font()
+                    .color(&INK)
+                    .pos(Pos::new(HPos::Left, VPos::Center));
+                area.draw_text(&bar.label, &style, (x + 8, y)).expect(DRAWS);
             }
             area.present().expect(DRAWS);
         }
@@ -299,11 +392,37 @@ mod tests {
                 name: "a".into(),
                 points,
             }],
+            marks: true,
         };
         assert!(chart(vec![(4096.0, 0.0), (0.0, 5.0)]).svg().is_none());
         let svg = chart(vec![(4096.0, 0.0), (4096.0, 5.0)]).svg().unwrap();
         assert_eq!(svg.matches("<circle").count(), 1);
         // Texts are escaped.
         assert!(svg.contains("&lt;4096&gt;") && !svg.contains("<4096>"));
+    }
+
+    #[test]
+    fn bars_lie_in_their_order_and_every_part_has_its_color() {
+        let bar = |name: &str, parts: [f64; 2]| Bar {
+            name: name.into(),
+            parts: parts.to_vec(),
+            label: format!("{name} label"),
+        };
+        let chart = BarChart {
+            axis: axis(Scale::Linear),
+            bars: vec![bar("one", [1.0, 2.0]), bar("two", [0.5, 0.0])],
+        };
+        let svg = chart.svg().unwrap();
+        let place = |name: &str| {
+            let text = svg.find(&format!("\n{name}\n")).unwrap();
+            let tag = &svg[svg[..text].rfind("<text").unwrap()..text];
+            let y = tag.split(" y=\"").nth(1).unwrap();
+            y.split('"').next().unwrap().parse::<i32>().unwrap()
+        };
+        assert!(place("one") < place("two"));
+        assert!((place("one") - place("one label")).abs() < 10);
+        assert!(svg.contains("#0B66B8") && svg.contains("#C85A00"));
+        let bars = vec![];
+        assert!(BarChart { bars, ..chart }.svg().is_none());
     }
 }

@@ -3,5 +3,5 @@
 mod chart;
 mod page;
 
-pub use chart::{Axis, Line, LineChart, Scale};
-pub use page::{Cell, Page, Tone};
+pub use chart::{Axis, Bar, BarChart, Line, LineChart, Scale};
+pub use page::{Cell, Figure, Page, Tone};

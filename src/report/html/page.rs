@@ -65,6 +65,17 @@ impl Cell {
     }
 }
 
+/// A picture with what it shows.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// What it shows, in a sentence.
+    pub caption: String,
+    /// What its colours mean: the names of what has them, in their order.
+    pub names: Vec<String>,
+    /// The picture.
+    pub svg: String,
+}
+
 /// A page while it is written, from top to bottom. All texts are escaped.
 #[derive(Debug)]
 pub struct Page {
@@ -118,6 +129,25 @@ impl Page {
         self.add(format_args!("<pre>{}</pre>", Escaped(text)));
     }
 
+    /// Statements, one below the other.
+    pub fn list<'t>(&mut self, texts: impl IntoIterator<Item = &'t str>) {
+        self.add(format_args!("<ul>"));
+        for text in texts {
+            self.add(format_args!("<li>{}</li>", Escaped(text)));
+        }
+        self.add(format_args!("</ul>"));
+    }
+
+    /// What a reader opens to see it: `fill` adds to it. This is its first line.
+    pub fn folded(&mut self, summary: &str, fill: impl FnOnce(&mut Self)) {
+        self.add(format_args!(
+            "<details><summary>{}</summary>",
+            Escaped(summary)
+        ));
+        fill(self);
+        self.add(format_args!("</details>"));
+    }
+
     /// A table; a column of numbers is headed at the right as well.
     pub fn table(&mut self, headings: &[&str], rows: &[Vec<Cell>]) {
         self.add(format_args!("<div class=\"scroll\"><table><thead><tr>"));
@@ -146,28 +176,34 @@ impl Page {
         self.add(format_args!("</tbody></table></div>"));
     }
 
-    /// A picture, what it shows, and what its colours mean: the names of what has them, in their order.
-    pub fn figure<'n>(
-        &mut self,
-        caption: &str,
-        names: impl IntoIterator<Item = &'n str>,
-        svg: &str,
-    ) {
+    /// Pictures, beside each other where there is room.
+    pub fn figures(&mut self, figures: &[Figure]) {
+        if figures.is_empty() {
+            return;
+        }
+        self.add(format_args!("<div class=\"figures\">"));
+        for figure in figures {
+            self.figure(figure);
+        }
+        self.add(format_args!("</div>"));
+    }
+
+    fn figure(&mut self, figure: &Figure) {
+        let caption = Escaped(&figure.caption);
         self.add(format_args!(
-            "<figure><figcaption>{}</figcaption><div class=\"key\">",
-            Escaped(caption)
+            "<figure><figcaption>{caption}</figcaption><div class=\"key\">"
         ));
-        for (at, name) in names.into_iter().enumerate() {
+        for (at, name) in figure.names.iter().enumerate() {
             self.add(format_args!(
                 "<span><i style=\"background:var(--c{})\"></i>{}</span>",
                 at % COLORS.len(),
                 Escaped(name)
             ));
         }
-        let label = format!("<svg role=\"img\" aria-label=\"{}\" ", Escaped(caption));
+        let label = format!("<svg role=\"img\" aria-label=\"{caption}\" ");
         self.add(format_args!(
             "</div>{}</figure>",
-            svg.replacen("<svg ", &label, 1)
+            figure.svg.replacen("<svg ", &label, 1)
         ));
     }
 
@@ -214,7 +250,13 @@ mod tests {
             &["\"quoted\""],
             &[vec![Cell::number("1 < 2")], vec![Cell::text("x")]],
         );
-        page.figure("<p>", ["<i>"], "<svg width=\"1\"></svg>");
+        page.list(["<ul>"]);
+        page.folded("<b>", |page| page.paragraph("<u>", Tone::Plain));
+        page.figures(&[Figure {
+            caption: "<p>".into(),
+            names: vec!["<i>".into()],
+            svg: "<svg width=\"1\"></svg>".into(),
+        }]);
 
         let html = page.finish();
 
@@ -223,6 +265,8 @@ mod tests {
         assert!(html.contains("<th class=\"number\">&quot;quoted&quot;</th>"));
         assert!(html.contains("<td class=\"number plain\">1 &lt; 2</td>"));
         assert!(html.contains("<svg role=\"img\" aria-label=\"&lt;p&gt;\" width=\"1\">"));
+        assert!(html.contains("<li>&lt;ul&gt;</li>"));
+        assert!(html.contains("<summary>&lt;b&gt;</summary>"));
         assert!(!html.contains("<script>") && !html.contains("http"));
     }
 }

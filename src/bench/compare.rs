@@ -1,0 +1,360 @@
+//! Two records beside each other: what became slower or faster beyond the noise.
+//!
+//! What is decided once for all that follows, as which physical pages memory is made of, makes whole launches differ, for scattered memory by
+//! half. So it is launches that count as independent, not samples and not blocks: each gives one value, the median of its blocks' medians, and
+//! the interval of a ratio is Student's for the difference of the means of their logarithms. Blocks may only make it wider.
+//!
+//! Of a hundred series, some always seem to have changed. So the intervals are as wide as it takes for all of them together to hold the
+//! truth in 95 % of all comparisons (Bonferroni): each by itself is surer than that.
+
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+
+use super::difference::{Difference, differences};
+use super::record::{Key, Record, Series};
+use super::statistics::{Interval, Ratio, median, unpaired_ratio};
+use super::student;
+
+/// How sure the intervals of all series are together.
+pub const CONFIDENCE_OF_ALL: f64 = 0.95;
+
+/// What two records say together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Changes {
+    /// The series that both have: slower ones, faster ones, those that did not change beyond the noise, and those of which nothing can be
+    /// said; the largest changes first.
+    pub series: Vec<Change>,
+    /// What only the first record has.
+    pub only_before: Vec<Key>,
+    /// What only the second record has.
+    pub only_after: Vec<Key>,
+    /// What else is different and can change times.
+    pub differences: Vec<Difference>,
+}
+
+/// How a series changed. Times are nanoseconds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Change {
+    /// What it is.
+    #[serde(flatten)]
+    pub key: Key,
+    /// What it took: the geometric mean of the launches' medians.
+    pub before: f64,
+    /// What it takes.
+    pub after: f64,
+    /// The second by the first. The intervals of all series hold together with [`CONFIDENCE_OF_ALL`]; there is none if a record has fewer
+    /// than two launches of this.
+    pub ratio: Ratio,
+    /// What that means.
+    pub verdict: Verdict,
+}
+
+/// What a ratio with its interval means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Slower, beyond the noise.
+    Slower,
+    /// Faster, beyond the noise.
+    Faster,
+    /// The same, or the noise is too large to see a difference.
+    WithinNoise,
+    /// Too few launches to say.
+    Unknown,
+}
+
+impl Verdict {
+    fn of(ratio: &Ratio) -> Self {
+        match ratio.interval {
+            None => Self::Unknown,
+            Some(interval) if interval.low > 1.0 => Self::Slower,
+            Some(interval) if interval.high < 1.0 => Self::Faster,
+            Some(_) => Self::WithinNoise,
+        }
+    }
+}
+
+impl Change {
+    /// Whether it takes more than `limit` times as long, and is slower beyond the noise.
+    #[must_use]
+    pub fn is_regression(&self, limit: f64) -> bool {
+        self.verdict == Verdict::Slower && self.ratio.estimate > limit
+    }
+
+    /// The change that would just have been seen, as a part: half of what the interval spans.
+    #[must_use]
+    pub fn resolution(&self) -> Option<f64> {
+        let Interval { low, high } = self.ratio.interval?;
+        Some((high / low).sqrt() - 1.0)
+    }
+}
+
+impl Changes {
+    /// How many series have this verdict.
+    #[must_use]
+    pub fn count(&self, verdict: Verdict) -> usize {
+        let all = self.series.iter();
+        all.filter(|change| change.verdict == verdict).count()
+    }
+
+    /// The change that would have been seen in half of the series, as a part; `None` if nothing can be said of any.
+    #[must_use]
+    pub fn resolution(&self) -> Option<f64> {
+        median(self.series.iter().filter_map(Change::resolution).collect())
+    }
+}
+
+/// What changed from one record to another.
+#[must_use]
+pub fn compare(before: &Record, after: &Record) -> Changes {
+    let of_before: HashMap<&Key, &Series> = by_key(before);
+    let of_after: HashMap<&Key, &Series> = by_key(after);
+    let pairs: Vec<_> = after
+        .series
+        .iter()
+        .filter_map(|series| {
+            let earlier = *of_before.get(&series.key)?;
+            Some((Launches::of(earlier), earlier, Launches::of(series), series))
+        })
+        .collect();
+    let judged = pairs.iter().filter(|(a, _, b, _)| a.vary() && b.vary());
+    let tail = (1.0 - CONFIDENCE_OF_ALL) / 2.0 / judged.count().max(1) as f64;
+    // Most series have as many launches.
+    let mut quantiles = HashMap::new();
+    let mut quantile = |freedom| {
+        *quantiles
+            .entry(freedom)
+            .or_insert_with(|| student::quantile(freedom, tail))
+    };
+    let mut series: Vec<Change> = pairs
+        .iter()
+        .map(|(a, earlier, b, later)| {
+            let ratio = ratio(a, earlier, b, later, &mut quantile);
+            Change {
+                key: later.key.clone(),
+                before: a.mean.exp(),
+                after: b.mean.exp(),
+                ratio,
+                verdict: Verdict::of(&ratio),
+            }
+        })
+        .collect();
+    series.sort_by(|one, other| {
+        let far = |change: &Change| change.ratio.estimate.ln().abs();
+        let by_size = || far(other).total_cmp(&far(one));
+        one.verdict.cmp(&other.verdict).then_with(by_size)
+    });
+    let only = |record: &Record, other: &HashMap<&Key, &Series>| {
+        let keys = record.series.iter().map(|series| &series.key);
+        keys.filter(|key| !other.contains_key(key))
+            .cloned()
+            .collect()
+    };
+    Changes {
+        series,
+        only_before: only(before, &of_after),
+        only_after: only(after, &of_before),
+        differences: differences(before, after),
+    }
+}
+
+fn by_key(record: &Record) -> HashMap<&Key, &Series> {
+    let all = record.series.iter();
+    all.map(|series| (&series.key, series)).collect()
+}
+
+/// The launches of a series, by the logarithms of their medians.
+struct Launches {
+    count: u32,
+    mean: f64,
+    /// The sum of the squares of how far they are from the mean.
+    squares: f64,
+}
+
+impl Launches {
+    fn of(series: &Series) -> Self {
+        let mut blocks: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+        for block in &series.blocks {
+            blocks
+                .entry(block.launch)
+                .or_default()
+                .push(block.median as f64);
+        }
+        // No time is 0, but a clock can be too coarse to see it.
+        let log = |time: f64| time.max(0.5).ln();
+        let mut values: Vec<f64> = blocks.into_values().filter_map(median).map(log).collect();
+        let count = values.len() as u32;
+        if values.is_empty() {
+            values.push(log(series.summary.p50 as f64));
+        }
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        Self {
+            count,
+            mean,
+            squares: values.iter().map(|value| (value - mean).powi(2)).sum(),
+        }
+    }
+
+    /// Whether it can be told how much launches differ.
+    fn vary(&self) -> bool {
+        self.count >= 2
+    }
+}
+
+/// The ratio of the second to the first; `quantile` is Student's for so many degrees of freedom.
+fn ratio(
+    a: &Launches,
+    before: &Series,
+    b: &Launches,
+    after: &Series,
+    quantile: &mut impl FnMut(u32) -> f64,
+) -> Ratio {
+    let difference = b.mean - a.mean;
+    let interval = (a.vary() && b.vary()).then(|| {
+        let freedom = a.count + b.count - 2;
+        let variance = (a.squares + b.squares) / f64::from(freedom);
+        let error = (variance * (1.0 / f64::from(a.count) + 1.0 / f64::from(b.count))).sqrt();
+        let far = quantile(freedom) * error;
+        let of_launches = Interval {
+            low: (difference - far).exp(),
+            high: (difference + far).exp(),
+        };
+        // Launches that happen to agree, as by a coarse clock, make nothing surer than its blocks.
+        let of_blocks = unpaired_ratio(&after.summary, &before.summary);
+        match of_blocks.and_then(|ratio| ratio.interval) {
+            None => of_launches,
+            Some(blocks) => Interval {
+                low: of_launches.low.min(blocks.low),
+                high: of_launches.high.max(blocks.high),
+            },
+        }
+    });
+    Ratio {
+        estimate: difference.exp(),
+        interval,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::example::{Noise, key, record, series};
+    use crate::bench::{Block, Phase};
+    use crate::types::{Backend, Suite};
+
+    fn of(series: Vec<Series>) -> Record {
+        Record {
+            series,
+            ..record(0)
+        }
+    }
+
+    fn sized(size: u64) -> Key {
+        key(Suite::Map, Backend::Iommufd, size, "thp", Phase::Map)
+    }
+
+    fn slow_down(series: &mut Series, factor: f64) {
+        let slow = |time: u64| (time as f64 * factor) as u64;
+        series.summary.p50 = slow(series.summary.p50);
+        if let Some(interval) = &mut series.summary.interval {
+            interval.low *= factor;
+            interval.high *= factor;
+        }
+        for block in &mut series.blocks {
+            block.median = slow(block.median);
+        }
+    }
+
+    #[test]
+    fn twenty_runs_of_the_same_raise_no_alarm() {
+        let before = record(0);
+        for seed in 1..=20 {
+            let changes = compare(&before, &record(seed));
+            assert_eq!(changes.series.len(), before.series.len());
+            let alarms = changes.series.iter().filter(|one| one.is_regression(1.05));
+            assert_eq!(alarms.count(), 0, "{seed}");
+        }
+    }
+
+    #[test]
+    fn intervals_of_all_series_hold_together_as_often_as_they_say() {
+        let held = (0..200).filter(|seed| {
+            let run = |noise: &mut Noise| {
+                let one = |size| series(sized(size), 1e5, 0.02, noise);
+                of([1, 2, 3, 4, 5, 6, 7, 8].map(one).to_vec())
+            };
+            let mut noise = Noise::new(7000 + *seed);
+            let changes = compare(&run(&mut noise), &run(&mut noise));
+            changes.count(Verdict::WithinNoise) == 8
+        });
+        let part = held.count() as f64 / 200.0;
+        assert!(part >= 0.94, "{part}");
+    }
+
+    #[test]
+    fn a_planted_slowdown_of_ten_percent_is_found_and_first() {
+        for seed in 1..=20 {
+            let mut after = record(seed);
+            let slowed = after.series[2].key.clone();
+            slow_down(&mut after.series[2], 1.1);
+
+            let changes = compare(&record(0), &after);
+
+            let worst = &changes.series[0];
+            assert_eq!((&worst.key, worst.verdict), (&slowed, Verdict::Slower));
+            assert!((1.05..1.15).contains(&worst.ratio.estimate), "{worst:?}");
+            assert!(worst.is_regression(1.05) && !worst.is_regression(1.2));
+        }
+    }
+
+    #[test]
+    fn launches_that_differ_by_half_hide_a_slowdown_that_steady_blocks_would_show() {
+        let mut noise = Noise::new(3);
+        let scattered = series(sized(4096), 1e5, 0.5, &mut noise);
+        let mut slower = scattered.clone();
+        slow_down(&mut slower, 1.2);
+
+        let changes = compare(&of(vec![scattered]), &of(vec![slower]));
+
+        assert_eq!(changes.series[0].verdict, Verdict::WithinNoise);
+        assert!(changes.resolution().unwrap() > 0.2);
+    }
+
+    #[test]
+    fn a_coarse_clock_makes_nothing_sure() {
+        // Every launch agrees, but half of the blocks are a step of the clock apart.
+        let coarse = |steps: [u64; 2]| {
+            let mut one = series(sized(4096), 1e5, 0.0, &mut Noise::new(1));
+            for block in &mut one.blocks {
+                block.median = steps[block.round as usize % 2];
+            }
+            one.summary.interval = Some(Interval {
+                low: steps[0] as f64,
+                high: steps[1] as f64,
+            });
+            of(vec![one])
+        };
+        let changes = compare(&coarse([400, 440]), &coarse([400, 480]));
+        assert_eq!(changes.series[0].verdict, Verdict::WithinNoise);
+    }
+
+    #[test]
+    fn one_launch_says_nothing_and_other_series_are_listed() {
+        let mut noise = Noise::new(5);
+        let mut one = |size| series(sized(size), 1e5, 0.01, &mut noise);
+        let before = of(vec![one(4096), one(8192)]);
+        let mut short = one(8192);
+        short.blocks.retain(|block: &Block| block.launch == 0);
+        let after = of(vec![short, one(16384)]);
+
+        let changes = compare(&before, &after);
+
+        assert_eq!(changes.series.len(), 1);
+        assert_eq!(changes.series[0].verdict, Verdict::Unknown);
+        assert_eq!(changes.series[0].ratio.interval, None);
+        assert!(!changes.series[0].is_regression(1.0));
+        assert_eq!(changes.only_before, [sized(4096)]);
+        assert_eq!(changes.only_after, [sized(16384)]);
+        assert_eq!(changes.resolution(), None);
+    }
+}

@@ -1,0 +1,262 @@
+//! Runs a plan, and makes the record of it.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::BenchError;
+use super::analysis;
+use super::environment::{Environment, MeasuredSpace};
+use super::plan::{LAUNCHES, Plan, Row};
+use super::record::{Method, Record, Skipped, Unit};
+use super::sampler::{Amount, BLOCK, Samples, WARM_UP};
+use super::space::Opened;
+use super::suites::{Memory, Stage, SuiteEntry, entry};
+use crate::types::{Backend, Size, Suite};
+
+/// What is done at the moment, for the progress.
+pub struct Step<'s> {
+    /// What is measured.
+    pub row: &'s Row,
+    /// How much of the whole plan is done, from 0 to 1.
+    pub done: f64,
+}
+
+/// What came of a run.
+pub struct Outcome {
+    /// What was measured, all or until the end came.
+    pub record: Record,
+    /// Why it ended early, if it was not told to.
+    pub error: Option<BenchError>,
+}
+
+/// The most samples of a series in one launch: from five of them the percentile 99.9 is shown.
+const MOST: usize = 10_000;
+
+/// A suite with a backend, and what is measured of it.
+pub(super) struct Act {
+    entry: &'static SuiteEntry,
+    pub(super) backend: Backend,
+    pub(super) rows: Vec<Row>,
+    pub(super) samples: Vec<Samples>,
+}
+
+/// Measures all of the plan; `watch` sees each step and may end it early.
+///
+/// What does not fit the limits of the host is refused before anything is measured.
+///
+/// # Errors
+/// Nothing was measured: the device cannot be opened, or memory cannot be had or mapped.
+pub fn run(
+    plan: &Plan,
+    mut environment: Environment,
+    watch: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+) -> Result<Outcome, BenchError> {
+    let started = SystemTime::now().duration_since(UNIX_EPOCH);
+    let begin = Instant::now();
+    for backend in &plan.backends {
+        environment.spaces.push(measured_space(plan, *backend)?);
+    }
+    let (mut acts, skipped) = acts(plan)?;
+    let pace = Pace::of(plan, &acts);
+    let mut error = None;
+    let mut complete = true;
+    'launches: for launch in 0..LAUNCHES {
+        let count = acts.len();
+        for (at, act) in acts.iter_mut().enumerate() {
+            let before = f64::from(launch) + at as f64 / count as f64;
+            let mut watch = |row: &Row, done: f64| {
+                let all = f64::from(LAUNCHES);
+                watch(Step {
+                    row,
+                    done: (before + done / count as f64) / all,
+                })
+            };
+            let mut stage = Stage {
+                plan,
+                backend: act.backend,
+                rows: &act.rows,
+                samples: &mut act.samples,
+                launch,
+                amount: pace.amount(act.entry, act.rows.len(), launch),
+                watch: &mut watch,
+            };
+            match (act.entry.launch)(&mut stage) {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => {
+                    complete = false;
+                    break 'launches;
+                }
+                Err(failed) => {
+                    complete = false;
+                    error = Some(failed);
+                    break 'launches;
+                }
+            }
+        }
+    }
+    let method = Method {
+        started: started.map_or(0, |since| since.as_secs()),
+        seconds: begin.elapsed().as_secs_f64(),
+        launches: LAUNCHES,
+        warm_up: WARM_UP as u32,
+        block: BLOCK as u32,
+        clock: clock(),
+    };
+    let series = acts
+        .iter()
+        .flat_map(|act| analysis::series(act, plan.keep_samples))
+        .collect();
+    let mut record = Record {
+        unit: Unit::Nanoseconds,
+        complete,
+        method,
+        environment,
+        warnings: Vec::new(),
+        skipped,
+        series,
+        comparisons: Vec::new(),
+        fits: Vec::new(),
+        breakdowns: Vec::new(),
+    };
+    analysis::conclude(&mut record, plan, &acts);
+    Ok(Outcome { record, error })
+}
+
+fn measured_space(plan: &Plan, backend: Backend) -> Result<MeasuredSpace, BenchError> {
+    let opened = Opened::open(&plan.devices[0].node, backend)?;
+    let space = &opened.room.space;
+    let room: u128 = space.iova_ranges()?.iter().map(|range| range.size()).sum();
+    Ok(MeasuredSpace {
+        backend,
+        page_sizes: space.page_sizes()?.iter().collect(),
+        room: u64::try_from(room).unwrap_or(u64::MAX),
+        entries: space.entries_left()?,
+    })
+}
+
+/// What is to be measured, in order, and what cannot be.
+fn acts(plan: &Plan) -> Result<(Vec<Act>, Vec<Skipped>), BenchError> {
+    let (mut acts, mut skipped) = (Vec::new(), Vec::new());
+    for suite in &plan.suites {
+        for backend in &plan.backends {
+            let entry = entry(*suite);
+            let rows = (entry.rows)(plan, *backend)?;
+            skipped.extend(rows.missing.into_iter().map(|reason| Skipped {
+                suite: *suite,
+                backend: Some(*backend),
+                reason,
+            }));
+            let rows = rows.rows;
+            if rows.is_empty() {
+                continue;
+            }
+            check(plan, *suite, (entry.memory)(&rows))?;
+            check_places(plan, *backend, &rows)?;
+            acts.push(Act {
+                samples: rows
+                    .iter()
+                    .map(|row| Samples::new(row.steps.len()))
+                    .collect(),
+                entry,
+                backend: *backend,
+                rows,
+            });
+        }
+    }
+    Ok((acts, skipped))
+}
+
+/// Memory that is not there would be taken from other processes, by force in the end.
+fn check(plan: &Plan, suite: Suite, needed: Memory) -> Result<(), BenchError> {
+    let size = |bytes: u64| Size::new(bytes.max(1)).expect("at least 1");
+    for (page, bytes) in &needed.pages {
+        let (available, what) = match page {
+            None => (plan.available, "memory".to_owned()),
+            Some(page) => {
+                let free = plan.reserved.iter().find(|(known, _)| known == page);
+                let free = free.map_or(0, |(_, free)| *free);
+                (Some(free), format!("reserved pages of {page}"))
+            }
+        };
+        match available {
+            Some(available) if *bytes > available => {
+                return Err(BenchError::Memory {
+                    suite,
+                    needed: size(*bytes),
+                    available: available >> 20,
+                    what,
+                });
+            }
+            _ => {}
+        }
+    }
+    match plan.lockable {
+        Some(lockable) if needed.locked > lockable => Err(BenchError::Locked {
+            suite,
+            needed: size(needed.locked),
+            lockable: size(lockable),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Each size must have room by itself, where the user wants it.
+fn check_places(plan: &Plan, backend: Backend, rows: &[Row]) -> Result<(), BenchError> {
+    let sizes = rows.iter().filter_map(|row| row.shape);
+    if let Some(size) = sizes.map(|shape| shape.size).max() {
+        let mut opened = Opened::open(&plan.devices[0].node, backend)?;
+        opened.room.place_at(plan.iova, size)?;
+    }
+    Ok(())
+}
+
+/// How many samples rows get.
+enum Pace {
+    /// This many in all launches.
+    Exactly(usize),
+    /// As many as there is time for: each suite's own, by this factor.
+    Stretched(f64),
+}
+
+impl Pace {
+    fn of(plan: &Plan, acts: &[Act]) -> Self {
+        if let Some(samples) = plan.samples {
+            return Self::Exactly(samples as usize);
+        }
+        let own: Duration = acts.iter().map(|act| act.entry.time).sum();
+        match plan.duration {
+            Some(wanted) if own > Duration::ZERO => {
+                Self::Stretched(wanted.as_secs_f64() / own.as_secs_f64())
+            }
+            _ => Self::Stretched(1.0),
+        }
+    }
+
+    /// What each of the rows of a suite gets in one launch.
+    fn amount(&self, entry: &SuiteEntry, rows: usize, launch: u32) -> Amount {
+        match self {
+            Self::Exactly(count) => {
+                let until = |launch: u32| (count * launch as usize).div_ceil(LAUNCHES as usize);
+                Amount::Exactly(until(launch + 1) - until(launch))
+            }
+            Self::Stretched(factor) => {
+                let share = factor / (rows * LAUNCHES as usize) as f64;
+                Amount::Within {
+                    time: entry.time.mul_f64(share),
+                    blocks: entry.least,
+                    most: MOST,
+                }
+            }
+        }
+    }
+}
+
+/// What reading the clock twice in a row takes, in nanoseconds: the mean of many, as one is shorter than the clock's steps.
+fn clock() -> f64 {
+    const READS: u32 = 10_000;
+    let begin = Instant::now();
+    for _ in 0..READS {
+        std::hint::black_box(Instant::now());
+    }
+    begin.elapsed().as_secs_f64() * 1e9 / f64::from(READS)
+}

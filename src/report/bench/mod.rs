@@ -1,0 +1,194 @@
+//! What `bench` measured, as tables: one for each suite.
+
+mod tables;
+mod words;
+
+pub use words::row_name;
+
+use std::io::{self, Write};
+
+use super::duration::duration;
+use super::{Report, Style};
+use crate::bench::{MeasuredDevice, Phase, Record, Route, SAMPLES_FOR_P99, Series};
+use crate::types::Suite;
+use tables::{parts_table, rows_table, steps_table};
+use words::{formula, statement, write_breakdown};
+
+impl Report for Record {
+    const KIND: &'static str = "bench";
+
+    fn text(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
+        let mut heads = self.environment.devices.iter().map(device);
+        let first = heads.next().unwrap_or_default();
+        let others: Vec<String> = heads.collect();
+        write!(out, "{}", style.heading(&first))?;
+        if !others.is_empty() {
+            write!(out, " with {}", others.join(", "))?;
+        }
+        writeln!(out, ": {}", self.setting())?;
+        let mut rest: &[Series] = &self.series;
+        while let Some(first) = rest.first() {
+            let suite = first.key.suite;
+            let count = rest.iter().take_while(|one| one.key.suite == suite).count();
+            let (own, later) = rest.split_at(count);
+            rest = later;
+            writeln!(out)?;
+            writeln!(
+                out,
+                "{}: {}",
+                style.heading(&suite.to_string()),
+                about(suite)
+            )?;
+            self.write_table(out, style, suite, own)?;
+            self.write_conclusions(out, style, suite)?;
+        }
+        if !self.series.is_empty() {
+            writeln!(out)?;
+            self.write_legend(out)?;
+        }
+        for skipped in &self.skipped {
+            let backend = skipped
+                .backend
+                .map_or_else(String::new, |backend| format!(", {backend}"));
+            writeln!(
+                out,
+                "{} {}{backend}: {}",
+                style.faint("not measured:"),
+                skipped.suite,
+                skipped.reason
+            )?;
+        }
+        for warned in &self.warnings {
+            writeln!(
+                out,
+                "{} {}. {}",
+                style.caution("note:"),
+                capital(&warned.message),
+                sentence(&warned.remedy)
+            )?;
+        }
+        if !self.complete {
+            writeln!(
+                out,
+                "{}: interrupted; this is what was measured until then.",
+                style.caution("PARTIAL")
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Record {
+    /// Where and how it was measured, in a line.
+    fn setting(&self) -> String {
+        let environment = &self.environment;
+        let mut parts = Vec::new();
+        if let Some(kernel) = &environment.kernel {
+            parts.push(format!("Linux {kernel}"));
+        }
+        let device = environment.devices.first();
+        if let Some(iommu) = device.and_then(|device| device.iommu.as_ref()) {
+            parts.push(iommu.kind.to_string());
+        }
+        parts.push(format!("{} processors", environment.processors));
+        parts.push(format!(
+            "{:.0} s, {} launches",
+            self.method.seconds, self.method.launches
+        ));
+        parts.join(", ")
+    }
+
+    fn write_table(
+        &self,
+        out: &mut dyn Write,
+        style: Style,
+        suite: Suite,
+        series: &[Series],
+    ) -> io::Result<()> {
+        let table = match suite {
+            Suite::Cold => parts_table(series),
+            Suite::Open => steps_table(style, series),
+            _ => rows_table(style, suite, series),
+        };
+        for line in table.lines() {
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// What the figures of a suite come to.
+    fn write_conclusions(&self, out: &mut dyn Write, style: Style, suite: Suite) -> io::Result<()> {
+        for breakdown in &self.breakdowns {
+            if suite == Suite::Cold {
+                write_breakdown(out, style, breakdown)?;
+            }
+        }
+        for comparison in &self.comparisons {
+            let (of, with) = (&self.series[comparison.of], &self.series[comparison.with]);
+            if of.key.suite == suite && of.key.phase != Phase::Unmap {
+                let statement = statement(&of.key, &with.key, comparison.ratio);
+                writeln!(out, "  {statement}")?;
+            }
+        }
+        for fit in self.fits.iter().filter(|fit| fit.suite == suite) {
+            if fit.suite == Suite::Map && fit.route == Route::Address {
+                writeln!(out, "  {}", formula(fit))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_legend(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "Times are medians: half of the calls took no longer. ±: where the median is with 95 % confidence. p99: 99 of 100 took no longer,"
+        )?;
+        writeln!(
+            out,
+            "shown from {SAMPLES_FOR_P99} samples on. Reading the clock takes {}, and is in every time once.",
+            duration(self.method.clock)
+        )?;
+        let outliers: usize = self.series.iter().map(|one| one.summary.outliers).sum();
+        let all: usize = self.series.iter().map(|one| one.summary.count).sum();
+        if outliers > 0 {
+            writeln!(
+                out,
+                "{outliers} of {all} samples are outliers, far above the rest of their row. They count like all others."
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// What a suite measures.
+fn about(suite: Suite) -> &'static str {
+    match suite {
+        Suite::Map => "memory that is in RAM already",
+        Suite::Cold => "memory from nothing to mapped, and back, as the start of a guest needs it",
+        Suite::Churn => "one page, beside many other mappings",
+        Suite::Threads => {
+            "several threads at the same time in one address space; the time of all for one map"
+        }
+        Suite::Devices => "several devices in one address space",
+        Suite::File => "memory of huge pages, mapped by its address and through its memfd",
+        Suite::Dma => "the device reads (load) and writes (store) mapped memory",
+        Suite::Open => {
+            "an address space is made (space), the device attached, reset, and both closed"
+        }
+    }
+}
+
+fn device(device: &MeasuredDevice) -> String {
+    format!("{} ({})", device.bdf, device.id)
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
+fn sentence(text: &str) -> String {
+    capital(text) + "."
+}

@@ -1,0 +1,149 @@
+//! What figures come to, in words.
+
+use std::io::{self, Write};
+
+use crate::bench::{Breakdown, Fit, Interval, Key, Phase, Ratio, Route};
+use crate::report::Style;
+use crate::report::duration::duration;
+use crate::report::series::{size, subject};
+use crate::report::sparkline::bar;
+use crate::types::Suite;
+
+/// What is measured, for the progress.
+#[must_use]
+pub fn row_name(key: &Key) -> String {
+    let Key { suite, backend, .. } = key;
+    format!("{suite} {backend} {}", subject(key))
+}
+
+/// A ratio in words: what was varied, and what that costs.
+pub fn statement(of: &Key, with: &Key, ratio: Ratio) -> String {
+    let shape = [
+        of.size.map(size),
+        of.pages.as_ref().map(|pages| format!("of {pages} pages")),
+        Some(format!("through {}", of.backend)),
+    ];
+    let shape: Vec<String> = shape.into_iter().flatten().collect();
+    let shape = format!("{} {}", of.phase, shape.join(" "));
+    let Ratio { estimate, interval } = ratio;
+    let range = interval.map_or_else(String::new, |Interval { low, high }| {
+        format!(" ({low:.3} to {high:.3})")
+    });
+    match of.suite {
+        Suite::Threads => {
+            let faster = 1.0 / estimate;
+            let range = interval.map_or_else(String::new, |Interval { low, high }| {
+                format!(" ({:.2} to {:.2})", 1.0 / high, 1.0 / low)
+            });
+            format!(
+                "{shape}: {} threads make {faster:.2}{range} times as many as one",
+                of.threads
+            )
+        }
+        Suite::Map => format!("{shape}: {estimate:.3}{range} times the bare call"),
+        Suite::Churn => format!(
+            "{shape}: beside {} others {estimate:.2}{range} times as long as alone",
+            of.live
+        ),
+        Suite::Devices => format!(
+            "{shape}: with {} devices {estimate:.2}{range} times as long as with one",
+            of.devices
+        ),
+        _ => format!(
+            "{shape}: by {} {estimate:.3}{range} times as long as by {}",
+            of.route, with.route
+        ),
+    }
+}
+
+/// How a time grows, as a formula.
+pub fn formula(fit: &Fit) -> String {
+    let Fit {
+        backend,
+        phase,
+        pages,
+        base,
+        page,
+        run,
+        error,
+        ..
+    } = fit;
+    let mut text = format!(
+        "{phase} of {pages} pages through {backend}: {}",
+        duration(*base)
+    );
+    if base < &0.0 {
+        text = format!("{phase} of {pages} pages through {backend}: 0");
+    }
+    text += &format!(" + {} for each 4 KiB", duration(page.max(0.0)));
+    if let Some(run) = run {
+        text += &format!(" + {} for each contiguous piece", duration(*run));
+    }
+    text + &format!(", within {:.0} %", error * 100.0)
+}
+
+/// How long a guest's memory takes, and where the time goes.
+pub fn write_breakdown(out: &mut dyn Write, style: Style, breakdown: &Breakdown) -> io::Result<()> {
+    let Breakdown {
+        backend,
+        pages,
+        route,
+        size: bytes,
+        extrapolated_from,
+        parts,
+    } = breakdown;
+    let start = || parts.iter().filter(|part| part.phase != Phase::Unmap);
+    let total: f64 = start().map(|part| part.time).sum();
+    let how = match route {
+        Route::Strategy => "the fastest way, as 'map' takes it".to_owned(),
+        _ => format!("{pages} pages, one map"),
+    };
+    write!(
+        out,
+        "  {} through {backend}, {how}: {}",
+        size(*bytes),
+        style.heading(&duration(total))
+    )?;
+    let several = start().count() > 1;
+    if several {
+        let shares: Vec<String> = start()
+            .map(|part| format!("{} {}", part.phase, duration(part.time)))
+            .collect();
+        write!(out, " = {}", shares.join(" + "))?;
+    }
+    if let Some(unmap) = parts.iter().find(|part| part.phase == Phase::Unmap) {
+        write!(out, "; unmap {}", duration(unmap.time))?;
+    }
+    if let Some(from) = extrapolated_from {
+        write!(out, " (extrapolated from up to {})", size(*from))?;
+    }
+    writeln!(out)?;
+    if several && style.is_colored() && total > 0.0 {
+        let shares: Vec<f64> = start().map(|part| part.time / total).collect();
+        writeln!(out, "    {}", bar(&shares))?;
+    }
+    Ok(())
+}
+
+/// A number of bytes with three digits that matter.
+pub fn bytes(bytes: f64) -> String {
+    let units = [
+        ("B", 1.0),
+        ("KiB", 1024.0),
+        ("MiB", 1_048_576.0),
+        ("GiB", 1_073_741_824.0),
+    ];
+    let (unit, scale) = units
+        .into_iter()
+        .find(|(_, scale)| bytes / scale < 999.5)
+        .unwrap_or(units[3]);
+    let value = bytes / scale;
+    let digits = if value >= 99.95 {
+        0
+    } else if value >= 9.995 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$} {unit}")
+}
