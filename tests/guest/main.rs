@@ -16,6 +16,7 @@ mod refusals;
 mod required;
 mod running;
 mod safety;
+mod validating;
 mod virtual_functions;
 
 #[path = "../lab/mod.rs"]
@@ -56,6 +57,7 @@ fn main() {
         recovering::trials(),
         running::trials(),
         virtual_functions::trials(),
+        validating::trials(),
         clients::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
