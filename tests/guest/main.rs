@@ -17,6 +17,7 @@ mod refusals;
 mod required;
 mod running;
 mod safety;
+mod validating;
 mod virtual_functions;
 
 #[path = "../lab/mod.rs"]
@@ -58,6 +59,7 @@ fn main() {
         running::trials(),
         virtual_functions::trials(),
         expecting::trials(),
+        validating::trials(),
         clients::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
