@@ -49,9 +49,9 @@ fn with_fit_devices() -> Machine {
 fn with_a_switch() -> Machine {
     let switch = [
         "-device",
-        "pcie-root-port,id=port,chassis=7,slot=7,hotplug=off",
+        "pcie-root-port,id=above,chassis=7,slot=7,hotplug=off",
         "-device",
-        "x3130-upstream,id=switch,bus=port",
+        "x3130-upstream,id=switch,bus=above",
         "-device",
         "xio3130-downstream,id=down,bus=switch,chassis=8,slot=8,hotplug=off",
         "-device",
