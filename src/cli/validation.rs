@@ -48,7 +48,11 @@ pub struct VfsArgs {
                   work at once, and in the end there are none again. Virtual functions that are there already are checked as they are; one that is in use \
                   fails, and the others go on. Several devices, or one without SR-IOV, are bound, checked and given back. Ctrl-C leaves the host as it was; \
                   after a kill, 'iommu-tool recover' does.\n\n\
-                  Exit status 0: fit; 1: a check failed; 4: something that matters could not be checked."
+                  Exit status 0: fit; 1: a check failed; 4: something that matters could not be checked.\n\n\
+                  With --json: 'verdict' is fit, unfit, incomplete or interrupted, and 'says' the same in a sentence; 'functions' are the virtual functions, \
+                  'map_latencies' what mapping cost for each; 'checks' has each check in its order, with 'id' (see --list), 'device' and 'backend' where it \
+                  is about one, 'verdict' (pass, warn, fail, skip), 'optional' for a skip that leaves no doubt, 'detail', 'evidence', 'remedy', 'kernel_log' \
+                  and 'seconds'."
 )]
 pub struct ValidateArgs {
     /// A physical function, or devices
