@@ -5,23 +5,21 @@ use std::time::{Duration, Instant};
 
 mod devices;
 mod examination;
+mod files;
 mod physical;
 
 use self::devices::Devices;
 use self::examination::{Examination, Watch};
 use super::interrupt::Interrupt;
-use super::{Context, Failure, write_file};
+use super::{Context, Failure};
 use crate::binding;
 use crate::checks::doctor::Ground;
 use crate::checks::validate::{AFTER_LEAKS, AFTER_RESTORED, Judged, MapLatency, Traces};
 use crate::cli::ValidateArgs;
 use crate::engine;
 use crate::host::{Host, PciDevice, Sriov};
-use crate::report::{
-    Progress, ValidateList, ValidateReport, Validated, ValidatedDevice, validate_junit,
-    validate_metrics, validate_page,
-};
-use crate::types::{Bdf, ExitClass, FunctionCount};
+use crate::report::{Progress, ValidateList, ValidateReport, Validated, ValidatedDevice};
+use crate::types::{Bdf, ExitClass, FunctionCount, Level};
 
 /// Runs all checks, and leaves the host as it was.
 ///
@@ -32,6 +30,10 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
         context.output.emit(&ValidateList::all())?;
         return Ok(ExitClass::Done);
     }
+    if args.duration.is_some() && args.level != Level::Soak {
+        let message = "--duration is for --level soak";
+        return Err(Failure::new(ExitClass::Usage, message).into());
+    }
     let host = &context.host;
     let named = binding::resolve_all(host, &args.devices)?;
     let physical = physical_function(args, host, &named)?;
@@ -41,6 +43,7 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
         return Err(Failure::new(ExitClass::Usage, message).into());
     }
     host.require_iommu()?;
+    files::may_write(args)?;
     let interrupt = Interrupt::keep()?;
     let examination = Examination::new(
         host,
@@ -63,16 +66,8 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
         interrupted,
         seconds: begin.elapsed().as_secs_f64(),
     });
-    if let Some(path) = &args.junit {
-        write_file(path, &validate_junit(&report)?)?;
-    }
-    if let Some(path) = &args.prometheus {
-        write_file(path, &validate_metrics(&report))?;
-    }
-    if let Some(path) = &args.html {
-        write_file(path, &validate_page(&report))?;
-    }
     context.output.emit(&report)?;
+    files::write(args, &report)?;
     Ok(report.class())
 }
 
