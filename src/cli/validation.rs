@@ -53,7 +53,11 @@ pub struct VfsArgs {
                   own); speed (GT/s), width, max_speed, max_width in [device.link], each the least; total, wanted in [device.functions]; unit, mode \
                   (direct, strict, lazy) in [device.iommu]; map_ns, unmap_ns, max_ratio_to_stored, max_ratio_to_first in [device.latency]. \
                   --write-expect writes one with comments.\n\n\
-                  Exit status 0: fit; 1: a check failed; 4: something that matters could not be checked."
+                  Exit status 0: fit; 1: a check failed; 4: something that matters could not be checked.\n\n\
+                  With --json: 'verdict' is fit, unfit, incomplete or interrupted, and 'says' the same in a sentence; 'functions' are the virtual functions, \
+                  'map_latencies' what mapping cost for each; 'checks' has each check in its order, with 'id' (see --list), 'device' and 'backend' where it \
+                  is about one, 'verdict' (pass, warn, fail, skip), 'optional' for a skip that leaves no doubt, 'detail', 'evidence', 'remedy', 'kernel_log' \
+                  and 'seconds'."
 )]
 pub struct ValidateArgs {
     /// A physical function, or devices

@@ -105,9 +105,14 @@ fn judged(lanes: &[LoadLane<'_>], results: Vec<Result<Work, LaneError>>, time: D
         }
     }
     let devices: usize = lanes.iter().map(|l| 1 + usize::from(l.far.is_some())).sum();
+    let still = lanes.iter().filter(|lane| lane.driver.is_none()).count();
+    let still = match still {
+        0 => String::new(),
+        count => format!(" ({count} without DMA)"),
+    };
     if failed.is_empty() {
         return Judged::pass(format!(
-            "{} at once for {:.0} s: {} loops, {} bytes right, {} mappings made and taken out",
+            "{}{still} at once for {:.0} s: {} loops, {} bytes right, {} mappings made and taken out",
             counted(devices, "device"),
             time.as_secs_f64(),
             all.loops,

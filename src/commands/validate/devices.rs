@@ -241,9 +241,15 @@ impl Devices<'_> {
         judged
     }
 
-    /// All devices at once: engines that work between two take them in pairs, and one that is left over has no DMA.
+    /// All devices at once. Engines that work between two take them in pairs; one that is left over is the first of a pair in a second round.
     fn load(&self, examination: &Examination<'_>, targets: &[Target], backend: Backend) {
-        let lanes = lanes(targets);
+        let mut order: Vec<&Target> = targets.iter().collect();
+        let (first, is_one_left) = lanes(&order);
+        let mut rounds = vec![first];
+        if is_one_left {
+            order.rotate_right(1);
+            rounds.push(lanes(&order).0);
+        }
         let time = match self.args.level {
             Level::Quick | Level::Full => LOAD_TIME,
             Level::Soak => self.args.duration.unwrap_or_default().into(),
@@ -252,9 +258,11 @@ impl Devices<'_> {
         let lowest = top.and_then(|top| top.checked_next_multiple_of(1 << 30));
         let stop = || examination.is_interrupted();
         let limit = examination.limit + time;
-        examination.judge_within(limit, ALL_LOAD, None, Some(backend), || {
-            validate::load(&lanes, backend, lowest.map(Iova), time, &stop)
-        });
+        for lanes in rounds {
+            examination.judge_within(limit, ALL_LOAD, None, Some(backend), || {
+                validate::load(&lanes, backend, lowest.map(Iova), time, &stop)
+            });
+        }
     }
 }
 
@@ -294,10 +302,11 @@ fn measure(examination: &Examination<'_>, targets: &[Target], backend: Backend) 
     latencies
 }
 
-fn lanes(targets: &[Target]) -> Vec<LoadLane<'_>> {
+/// Who works with whom, and whether one that should have a partner has none.
+fn lanes<'t>(targets: &[&'t Target]) -> (Vec<LoadLane<'t>>, bool) {
     let mut lanes: Vec<LoadLane<'_>> = Vec::new();
     let mut waiting: Option<&Target> = None;
-    for target in targets {
+    for &target in targets {
         let driver = engine::driver_for(&target.device.id);
         match (driver.filter(|driver| driver.takes_peer()), waiting) {
             (None, _) => lanes.push(LoadLane {
@@ -316,13 +325,14 @@ fn lanes(targets: &[Target]) -> Vec<LoadLane<'_>> {
             }
         }
     }
+    let is_one_left = waiting.is_some() && !lanes.is_empty();
     // One alone: between itself and itself it works only on some cards.
     lanes.extend(waiting.map(|target| LoadLane {
         near: &target.node,
         far: None,
-        driver: engine::driver_for(&target.device.id).filter(|_| targets.len() == 1),
+        driver: engine::driver_for(&target.device.id).filter(|_| lanes.is_empty()),
     }));
-    lanes
+    (lanes, is_one_left)
 }
 
 /// The kernel interfaces that work for any of the devices, the preferred one first. What is not there is told.

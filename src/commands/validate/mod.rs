@@ -6,24 +6,22 @@ use std::time::{Duration, Instant};
 mod devices;
 mod examination;
 mod expectation;
+mod files;
 mod physical;
 
 use self::devices::Devices;
 use self::examination::{Examination, Watch};
 use self::expectation::Expectation;
 use super::interrupt::Interrupt;
-use super::{Context, Failure, write_file};
+use super::{Context, Failure};
 use crate::binding;
 use crate::checks::doctor::Ground;
 use crate::checks::validate::{AFTER_LEAKS, AFTER_RESTORED, Judged, MapLatency, Traces};
 use crate::cli::ValidateArgs;
 use crate::engine;
 use crate::host::{Host, PciDevice, Sriov};
-use crate::report::{
-    Progress, ValidateList, ValidateReport, Validated, ValidatedDevice, validate_junit,
-    validate_metrics, validate_page,
-};
-use crate::types::{Bdf, ExitClass, FunctionCount};
+use crate::report::{Progress, ValidateList, ValidateReport, Validated, ValidatedDevice};
+use crate::types::{Bdf, ExitClass, FunctionCount, Level};
 
 /// Runs all checks, and leaves the host as it was.
 ///
@@ -33,6 +31,10 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
     if args.list {
         context.output.emit(&ValidateList::all())?;
         return Ok(ExitClass::Done);
+    }
+    if args.duration.is_some() && args.level != Level::Soak {
+        let message = "--duration is for --level soak";
+        return Err(Failure::new(ExitClass::Usage, message).into());
     }
     let host = &context.host;
     let named = binding::resolve_all(host, &args.devices)?;
@@ -48,6 +50,7 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
         return Err(Failure::new(ExitClass::Usage, message).into());
     }
     host.require_iommu()?;
+    files::may_write(args)?;
     let interrupt = Interrupt::keep()?;
     let examination = Examination::new(
         host,
@@ -73,15 +76,6 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
         interrupted,
         seconds: begin.elapsed().as_secs_f64(),
     });
-    if let Some(path) = &args.junit {
-        write_file(path, &validate_junit(&report)?)?;
-    }
-    if let Some(path) = &args.prometheus {
-        write_file(path, &validate_metrics(&report))?;
-    }
-    if let Some(path) = &args.html {
-        write_file(path, &validate_page(&report))?;
-    }
     if let Some(path) = &args.write_expect {
         if report.class() == ExitClass::Done {
             expectation.write(path, &latencies)?;
@@ -93,6 +87,7 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
         }
     }
     context.output.emit(&report)?;
+    files::write(args, &report)?;
     Ok(report.class())
 }
 

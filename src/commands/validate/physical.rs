@@ -52,13 +52,12 @@ pub fn examine(
     }
     let count = wanted.unwrap_or(sriov.total);
     let temporary = TemporaryFunctions::begin(examination.host, pf, count)?;
-    let latencies = if make(examination, &temporary, pf, count) {
-        with_functions(devices, examination, pf, ground)
-    } else {
-        Vec::new()
-    };
-    if devices.args.level >= Level::Full {
-        cycle(devices, examination, &temporary, pf, count);
+    let mut latencies = Vec::new();
+    if make(examination, &temporary, pf, count) {
+        latencies = with_functions(devices, examination, pf, ground);
+        if devices.args.level >= Level::Full {
+            cycle(devices, examination, &temporary, pf, count);
+        }
     }
     end(examination, &temporary, pf);
     Ok(latencies)

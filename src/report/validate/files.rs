@@ -1,6 +1,6 @@
 //! The same for other programs: JUnit XML, metrics, a page.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{ValidateReport, alike, each, name_of_all, word};
 use crate::checks::doctor::Health;
@@ -91,6 +91,12 @@ pub fn validate_metrics(report: &ValidateReport) -> String {
         "validate_duration_seconds",
         "How long the last validation took.",
         [(labels(), report.seconds)],
+    );
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    metrics.gauge(
+        "validate_end_timestamp_seconds",
+        "When the last validation ended, in seconds since 1970.",
+        [(labels(), now.unwrap_or_default().as_secs_f64().floor())],
     );
     metrics.gauge(
         "validate_checks",
