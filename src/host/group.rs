@@ -105,8 +105,12 @@ impl Host {
             .collect();
         ids.sort_unstable();
         ids.into_iter()
-            .filter(|id| !self.is_noiommu(*id))
             .map(|id| self.read_group(id))
+            // Without an IOMMU there is no domain to say the type of (drivers/iommu/iommu.c, `iommu_group_show_type`).
+            .filter(|group| match group.domain.as_deref() {
+                None | Some("unknown") => !self.is_noiommu(group.id),
+                Some(_) => true,
+            })
             .collect()
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::dma::mapping::Pieces;
-use super::dma::{PIECE, processors};
+use super::dma::{piece, processors};
 use super::{AddressSpace, DmaBuffer, DmaMapping, IommuError, PageKind};
 use crate::types::{Backend, Iova, Protection, Size};
 
@@ -67,8 +67,7 @@ impl Memory {
     ///
     /// 1. With iommufd, which maps them through their memfd: reserved pages of 2 MiB, if enough are free and the size is a multiple of them.
     ///    Larger ones only on demand: a page is filled with zeros by one processor, so that a few large ones take longer;
-    /// 2. transparent huge pages, if one fits. type1 maps them in pieces while others are filled with zeros (in a guest, for 1 GiB,
-    ///    faster than reserved pages: `tests/benchmark/run`);
+    /// 2. transparent huge pages, if one fits;
     /// 3. with type1, reserved pages where there are no transparent ones;
     /// 4. base pages.
     pub fn new(
@@ -132,14 +131,20 @@ impl Memory {
     /// How [`Self::map`] maps it in this address space.
     #[must_use]
     pub fn way(&self, space: &dyn AddressSpace) -> Way {
+        if space.backend() == Backend::Type1 {
+            return Way::Once;
+        }
+        if self.buffer.is_file() {
+            return Way::File;
+        }
         let populated = self.populated.load(Ordering::Acquire);
-        match space.backend() {
-            Backend::Iommufd if self.buffer.is_file() => Way::File,
-            _ if self.buffer.is_file() || populated || self.part.len() <= PIECE => Way::Once,
-            _ => Way::Pieces {
-                size: PIECE,
-                threads: self.threads.min(self.part.len().div_ceil(PIECE)),
-            },
+        let size = piece(self.part.len(), self.threads);
+        if populated || self.part.len() <= size {
+            return Way::Once;
+        }
+        Way::Pieces {
+            size,
+            threads: self.threads.min(self.part.len().div_ceil(size)),
         }
     }
 
@@ -157,9 +162,10 @@ impl Memory {
 
     /// Puts its pages behind it, and maps it.
     ///
-    /// Reserved pages are mapped at once, through their memfd where the kernel can, which spares it looking each page up. All else is mapped
-    /// in pieces by all processors: while one fills the pages of a piece with zeros, another has the kernel map one. type1 maps one
-    /// piece at a time, iommufd several. Once its pages are there, all of it is mapped by one call.
+    /// All processors fill pages with zeros. iommufd maps other than reserved pages in pieces: while one processor fills a piece, another has
+    /// the kernel map one. Reserved pages are mapped through their memfd where the kernel can, which spares it looking each page up.
+    /// type1 gets all in one call: to count what it locks, it waits in each until no processor fills pages (`vfio_lock_acct` of
+    /// drivers/vfio/vfio_iommu_type1.c). Once its pages are there, memory is mapped by one call anywhere.
     pub fn map(
         &self,
         space: &Arc<dyn AddressSpace>,
@@ -167,19 +173,18 @@ impl Memory {
         protection: Protection,
     ) -> Result<DmaMapping, IommuError> {
         let (buffer, part) = (&self.buffer, self.part());
-        let populate = |part: Range<usize>| buffer.populate(part, self.pages, self.threads);
         if let Way::Pieces { size, threads } = self.way(&**space) {
             let pieces = Pieces {
                 size,
                 threads,
-                ready: &populate,
+                ready: &|piece| buffer.populate(piece, self.pages, 1),
             };
             let mapping = DmaMapping::in_pieces(space, buffer, part, iova, protection, &pieces)?;
             self.populated.store(true, Ordering::Release);
             return Ok(mapping);
         }
         if !self.populated.load(Ordering::Acquire) {
-            populate(part.clone())?;
+            buffer.populate(part.clone(), self.pages, self.threads)?;
             self.populated.store(true, Ordering::Release);
         }
         DmaMapping::through_file(space, buffer, part, iova, protection)
