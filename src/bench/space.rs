@@ -1,12 +1,14 @@
-//! Address spaces to measure in.
+//! Address spaces to measure in, and memory to measure with.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use super::BenchError;
+use super::plan::Shape;
 use crate::device::VfioDevice;
 use crate::host::Pagemap;
 use crate::iommu::{
-    self, AddressSpace, DmaBuffer, IommuError, IovaAllocator, IovaError, base_page,
+    self, AddressSpace, DmaBuffer, IommuError, IovaAllocator, IovaError, PageKind, base_page,
 };
 use crate::types::{Backend, Iova, IovaRange, Size, VfioNode};
 
@@ -99,6 +101,30 @@ impl Room {
             source,
         }
     }
+}
+
+/// Memory of this shape, all of it in RAM, its base pages in no order.
+///
+/// How many base pages happen to follow each other in RAM decides how long it takes to map them, by a factor of 50 and more. The kernel hands
+/// out what was freed last, so this goes by what ran before on the host: it stays the same for a while, and is another one for the next run.
+/// Populated in a random order, next to no two of them follow each other, whatever the kernel has: every page is entered by itself.
+///
+/// # Errors
+/// It cannot be had.
+pub fn allocate(shape: Shape) -> Result<DmaBuffer, IommuError> {
+    let (size, kind) = (shape.size(), shape.pages.kind);
+    if kind != PageKind::Base {
+        return DmaBuffer::allocate(size, kind);
+    }
+    let buffer = DmaBuffer::reserve(size, kind)?;
+    let page = base_page() as usize;
+    let mut places: Vec<usize> = (0..buffer.size()).step_by(page).collect();
+    let random = RandomState::new();
+    places.sort_by_cached_key(|place| random.hash_one(place));
+    for place in places {
+        buffer.populate(place..place + page, kind)?;
+    }
+    Ok(buffer)
 }
 
 /// How many contiguous pieces the first `size` bytes of a buffer are made of; `None` if the kernel does not tell.

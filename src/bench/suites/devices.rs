@@ -10,8 +10,8 @@ use crate::bench::BenchError;
 use crate::bench::plan::{Plan, Row};
 use crate::bench::record::Phase;
 use crate::bench::sampler::{Pace, Subject};
+use crate::bench::space::allocate;
 use crate::device::VfioDevice;
-use crate::iommu::DmaBuffer;
 use crate::types::{Backend, Suite};
 
 pub const ENTRY: SuiteEntry = SuiteEntry {
@@ -55,7 +55,7 @@ fn launch(stage: &mut Stage<'_>) -> Result<ControlFlow<()>, BenchError> {
     let mut memory = Vec::new();
     for row in &stage.rows[..shapes] {
         let shape = row.shape();
-        let buffer = DmaBuffer::allocate(shape.size(), shape.pages.kind)?;
+        let buffer = allocate(shape)?;
         memory.push((
             Arc::new(buffer),
             opened.room.place(shape.size)?,

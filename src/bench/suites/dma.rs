@@ -11,7 +11,7 @@ use crate::bench::BenchError;
 use crate::bench::plan::{Plan, Row, Shape};
 use crate::bench::record::Phase;
 use crate::bench::sampler::{Pace, Subject, nanoseconds};
-use crate::bench::space::{Opened, Room};
+use crate::bench::space::{Opened, Room, allocate};
 use crate::device::VfioDevice;
 use crate::engine::{self, Arena, DmaEngine, EngineParts, PhysicalAddress, Seat};
 use crate::host;
@@ -174,7 +174,7 @@ impl Places<'_> {
             size: shape.size(),
             end: Iova(self.end),
         })?;
-        let buffer = Arc::new(DmaBuffer::allocate(shape.size(), shape.pages.kind)?);
+        let buffer = Arc::new(allocate(shape)?);
         let whole = 0..shape.size as usize; // It is in memory.
         let space = &self.room.space;
         let mapping = DmaMapping::new(space, &buffer, whole, iova, Protection::ReadWrite)?;

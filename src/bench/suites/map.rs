@@ -11,7 +11,7 @@ use crate::bench::BenchError;
 use crate::bench::plan::{Plan, Row, Shape};
 use crate::bench::record::{Phase, Route};
 use crate::bench::sampler::{Pace, Subject, nanoseconds};
-use crate::bench::space::Opened;
+use crate::bench::space::{Opened, allocate};
 use crate::iommu::{AddressSpace, BareMapping, DmaBuffer, DmaMapping};
 use crate::types::{Backend, Iova, Protection, Suite};
 
@@ -58,7 +58,7 @@ fn launch(stage: &mut Stage<'_>) -> Result<ControlFlow<()>, BenchError> {
         let (buffer, iova) = match known.entry(shape) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => {
-                let buffer = DmaBuffer::allocate(shape.size(), shape.pages.kind)?;
+                let buffer = allocate(shape)?;
                 let iova = room.place_at(stage.plan.iova, shape.size)?;
                 place.insert((Arc::new(buffer), iova))
             }

@@ -11,7 +11,7 @@ use crate::bench::BenchError;
 use crate::bench::plan::{Plan, Row};
 use crate::bench::record::Phase;
 use crate::bench::sampler::{Pace, Subject, nanoseconds};
-use crate::bench::space::Opened;
+use crate::bench::space::{Opened, allocate};
 use crate::iommu::{AddressSpace, DmaBuffer, DmaMapping, IommuError, base_page};
 use crate::types::{Backend, Iova, IovaRange, Protection, Suite};
 
@@ -76,7 +76,7 @@ fn launch(stage: &mut Stage<'_>) -> Result<ControlFlow<()>, BenchError> {
         let shape = stage.shape(rows.start);
         let mut lanes = Vec::new();
         for _ in 0..most {
-            let buffer = Arc::new(DmaBuffer::allocate(shape.size(), shape.pages.kind)?);
+            let buffer = Arc::new(allocate(shape)?);
             let iovas = (0..maps(shape.size)).map(|_| room.place(shape.size));
             lanes.push(Lane {
                 buffer,
