@@ -195,7 +195,7 @@ impl CompareReport {
             writeln!(
                 out,
                 "In half of them a change of {:.1} % or more would have been seen: intervals come from how much launches differ, and hold for \
-                 all series together ({:.0} %).",
+                 all series together with {:.0} % confidence.",
                 part * 100.0,
                 CONFIDENCE_OF_ALL * 100.0
             )?;
