@@ -1027,7 +1027,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__map)
-            opts="-v -q -h --size --iova --page-size --protection --name --file --offset --private --backend --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --size --iova --page-size --threads --protection --name --file --offset --private --backend --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1042,7 +1042,11 @@ _iommu__tool() {
                     return 0
                     ;;
                 --page-size)
-                    COMPREPLY=($(compgen -W "auto 4K 2M 1G" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto 4K thp 2M 1G" -- "${cur}"))
+                    return 0
+                    ;;
+                --threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --protection)

@@ -221,8 +221,10 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l size -d 'H
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l iova -d 'Map here; without it, at a free IOVA that suits the largest page' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l page-size -d 'The pages of new memory; auto takes the largest that fit' -r -f -a "auto\t'The largest that fit and are to be had'
 4K\t'Base pages'
+thp\t'Transparent huge pages'
 2M\t'Reserved huge pages of 2 MiB'
 1G\t'Reserved huge pages of 1 GiB'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l threads -d 'How many threads put pages behind new memory and map it [default: one for each processor]' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l protection -d 'What the device may do: read, or read and write' -r -f -a "rw\t'Read and write'
 r\t'Read'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand map" -l name -d 'A name, to unmap it by' -r

@@ -46,7 +46,7 @@ impl DmaBuffer {
     /// [`IommuError::NoPages`] if this host cannot give all of it in such pages.
     pub fn allocate(size: Size, pages: PageKind) -> Result<Self, IommuError> {
         let buffer = Self::reserve(size, pages)?;
-        buffer.populate(0..buffer.size, pages)?;
+        buffer.populate(0..buffer.size, pages, processors())?;
         let first = buffer.address().as_ptr() as usize;
         let all_huge = || transparent_bytes(first, first + buffer.size) == buffer.size as u64;
         if pages == PageKind::Transparent && !all_huge() {
@@ -106,15 +106,26 @@ impl DmaBuffer {
         })
     }
 
-    /// Puts pages of this kind, which the buffer was reserved for, behind a part of it.
-    pub fn populate(&self, part: Range<usize>, pages: PageKind) -> Result<(), IommuError> {
+    /// Puts pages of this kind, which the buffer was reserved for, behind a part of it, by this many threads at most.
+    pub fn populate(
+        &self,
+        part: Range<usize>,
+        pages: PageKind,
+        threads: usize,
+    ) -> Result<(), IommuError> {
         let Some(size) = Size::new(part.len() as u64) else {
             return Ok(());
         };
         let page = pages.page(size)? as usize; // The buffer has whole pages.
         let start = self.start + part.start / page * page;
         let end = self.start + part.end.next_multiple_of(page).min(self.size);
-        populate(&self.mapping, start..end, page, Advice::PopulateWrite)
+        populate(
+            &self.mapping,
+            start..end,
+            page,
+            Advice::PopulateWrite,
+            threads,
+        )
             .map_err(|error| not_given(size, pages, &error))
     }
 
@@ -160,7 +171,7 @@ impl DmaBuffer {
         };
         let mapping = mapping.map_err(failed)?;
         mapping.advise(Advice::DontFork).map_err(failed)?;
-        populate(&mapping, 0..length, PIECE, advice).map_err(failed)?;
+        populate(&mapping, 0..length, PIECE, advice, processors()).map_err(failed)?;
         Ok(Self {
             mapping,
             start: 0,
@@ -294,15 +305,20 @@ fn not_given(size: Size, pages: PageKind, error: &io::Error) -> IommuError {
     }
 }
 
-/// Puts pages behind memory, in pieces by as many threads as there are processors. Pieces are multiples of `page`.
+/// How many threads run at the same time.
+pub(super) fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Puts pages behind memory, in pieces by several threads. Pieces are multiples of `page`.
 fn populate(
     mapping: &MmapRaw,
     memory: Range<usize>,
     page: usize,
     advice: Advice,
+    threads: usize,
 ) -> io::Result<()> {
-    let most = thread::available_parallelism().map_or(1, usize::from);
-    let threads = (memory.len() / PIECE).clamp(1, most);
+    let threads = (memory.len() / PIECE).clamp(1, threads.max(1));
     let piece = memory.len().div_ceil(threads).next_multiple_of(page);
     let one = |start: usize| {
         let length = piece.min(memory.end - start);

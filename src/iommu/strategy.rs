@@ -4,12 +4,12 @@
 //! the IOMMU's page table. So memory is made of huge pages where it can be, populated by all processors at once, and placed so
 //! that the IOMMU can use huge pages as well: addresses in this process and IOVAs agree modulo the huge page.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
-use super::dma::PIECE;
+use super::dma::{PIECE, processors};
 use super::dma::mapping::Pieces;
 use super::{AddressSpace, DmaBuffer, DmaMapping, IommuError, PageKind};
 use crate::types::{Backend, Iova, Protection, Size};
@@ -27,6 +27,38 @@ pub struct Memory {
     pages: PageKind,
     /// Whether all its pages were put there. Nobody else has them to take them away; what the kernel swaps out, a map brings back.
     populated: AtomicBool,
+    threads: usize,
+}
+
+/// How memory is mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By one call, through its memfd.
+    File,
+    /// By one call, by its address.
+    Once,
+    /// In pieces of this many bytes, by this many threads.
+    Pieces {
+        /// Bytes of a piece.
+        size: usize,
+        /// Threads.
+        threads: usize,
+    },
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => f.write_str("by one call, through a memfd"),
+            Self::Once => f.write_str("by one call"),
+            Self::Pieces { size, threads: 1 } => {
+                write!(f, "in pieces of {} MiB, by 1 thread", size >> 20)
+            }
+            Self::Pieces { size, threads } => {
+                write!(f, "in pieces of {} MiB, by {threads} threads", size >> 20)
+            }
+        }
+    }
 }
 
 impl Memory {
@@ -80,6 +112,7 @@ impl Memory {
             part,
             pages,
             populated: AtomicBool::new(false),
+            threads: processors(),
         })
     }
 
@@ -87,6 +120,27 @@ impl Memory {
     #[must_use]
     pub fn pages(&self) -> PageKind {
         self.pages
+    }
+
+    /// The same, populated and mapped by this many threads; otherwise by as many as there are processors.
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// How [`Self::map`] maps it in this address space.
+    #[must_use]
+    pub fn way(&self, space: &dyn AddressSpace) -> Way {
+        let populated = self.populated.load(Ordering::Acquire);
+        match space.backend() {
+            Backend::Iommufd if self.buffer.is_file() => Way::File,
+            _ if self.buffer.is_file() || populated || self.part.len() <= PIECE => Way::Once,
+            _ => Way::Pieces {
+                size: PIECE,
+                threads: self.threads.min(self.part.len().div_ceil(PIECE)),
+            },
+        }
     }
 
     /// The memory itself.
@@ -112,24 +166,23 @@ impl Memory {
         iova: Iova,
         protection: Protection,
     ) -> Result<DmaMapping, IommuError> {
-        if self.populated.load(Ordering::Acquire) {
-            return DmaMapping::through_file(space, &self.buffer, self.part(), iova, protection);
-        }
-        let populate = |part: Range<usize>| self.buffer.populate(part, self.pages);
-        let pieces = Pieces {
-            size: PIECE,
-            threads: thread::available_parallelism().map_or(1, usize::from),
-            ready: &populate,
-        };
-        if !self.buffer.is_file() && self.part.len() > pieces.size {
-            let mapping =
-                DmaMapping::in_pieces(space, &self.buffer, self.part(), iova, protection, &pieces)?;
+        let (buffer, part) = (&self.buffer, self.part());
+        let populate = |part: Range<usize>| buffer.populate(part, self.pages, self.threads);
+        if let Way::Pieces { size, threads } = self.way(&**space) {
+            let pieces = Pieces {
+                size,
+                threads,
+                ready: &populate,
+            };
+            let mapping = DmaMapping::in_pieces(space, buffer, part, iova, protection, &pieces)?;
             self.populated.store(true, Ordering::Release);
             return Ok(mapping);
         }
-        populate(self.part())?;
-        self.populated.store(true, Ordering::Release);
-        DmaMapping::through_file(space, &self.buffer, self.part(), iova, protection)
+        if !self.populated.load(Ordering::Acquire) {
+            populate(part.clone())?;
+            self.populated.store(true, Ordering::Release);
+        }
+        DmaMapping::through_file(space, buffer, part, iova, protection)
     }
 }
 

@@ -96,7 +96,7 @@ pub fn write_breakdown(out: &mut dyn Write, style: Style, breakdown: &Breakdown)
     let total: f64 = start().map(|part| part.time).sum();
     let how = match route {
         Route::Strategy => "the fastest way, as 'map' takes it".to_owned(),
-        _ => format!("{pages} pages, one map"),
+        _ => format!("{pages} pages, by one thread"),
     };
     write!(
         out,
