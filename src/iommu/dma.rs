@@ -126,7 +126,7 @@ impl DmaBuffer {
             Advice::PopulateWrite,
             threads,
         )
-            .map_err(|error| not_given(size, pages, &error))
+        .map_err(|error| not_given(size, pages, &error))
     }
 
     /// Has the kernel pin its first `size` bytes, as a map does, until [`Pinner::unpin`].

@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::dma::{PIECE, processors};
 use super::dma::mapping::Pieces;
+use super::dma::{PIECE, processors};
 use super::{AddressSpace, DmaBuffer, DmaMapping, IommuError, PageKind};
 use crate::types::{Backend, Iova, Protection, Size};
 
