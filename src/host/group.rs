@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Host, HostError, PciDevice, is_vfio_driver};
-use crate::types::{GroupId, Iova, IovaRange};
+use crate::types::{Bdf, GroupId, Iova, IovaRange};
 
 /// Where sysfs lists the groups.
 pub(super) const GROUPS: &str = "/sys/kernel/iommu_groups";
@@ -69,6 +69,17 @@ impl IommuGroup {
             .filter_map(|(device, driver)| Some((device, driver.clone()?)))
             .filter(|(_, driver)| !leaves_dma_alone(driver))
             .map(|(device, driver)| Blocker { device, driver })
+            .collect()
+    }
+
+    /// What is in the group beside a device, bridges aside: they do no DMA of their own.
+    #[must_use]
+    pub fn neighbours_of(&self, bdf: Bdf) -> Vec<String> {
+        let devices = self.devices.iter();
+        devices
+            .filter(|other| other.bdf != bdf && !other.is_bridge())
+            .map(|other| other.bdf.to_string())
+            .chain(self.others.iter().map(|other| other.name.clone()))
             .collect()
     }
 

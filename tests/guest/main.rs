@@ -5,6 +5,7 @@
 
 mod binding;
 mod clients;
+mod expecting;
 mod holding;
 mod in_use;
 mod looking;
@@ -56,6 +57,7 @@ fn main() {
         recovering::trials(),
         running::trials(),
         virtual_functions::trials(),
+        expecting::trials(),
         clients::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
