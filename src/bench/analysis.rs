@@ -3,7 +3,9 @@
 use super::environment::Environment;
 use super::fit::{Line, Point};
 use super::plan::Plan;
-use super::record::{Breakdown, Comparison, Fit, Key, Part, Phase, Record, Route, Series};
+use super::record::{
+    ANY_PAGES, Breakdown, Comparison, Fit, Key, Part, Phase, Record, Route, Series,
+};
 use super::run::Act;
 use super::statistics::{Interval, Summary, distribution, median, paired_ratio, unpaired_ratio};
 use super::warning::{Warned, Warning};
@@ -92,50 +94,35 @@ fn comparisons(series: &[Series]) -> Vec<Comparison> {
     all
 }
 
-/// The fits of a suite: for each kind of pages and way, over the sizes.
+/// The fits of a suite: for each kind of pages and way over the sizes, and for each way over all kinds, whose pieces differ.
 fn fits(act: &Act) -> Vec<Fit> {
     let mut fits: Vec<Fit> = Vec::new();
     for row in &act.rows {
-        let Key {
-            suite,
-            backend,
-            pages: Some(pages),
-            route,
-            ..
-        } = &row.key
-        else {
-            continue;
-        };
-        if !matches!(suite, Suite::Map | Suite::Cold) {
+        let key = &row.key;
+        let Some(pages) = &key.pages else { continue };
+        if !matches!(key.suite, Suite::Map | Suite::Cold) {
             continue;
         }
-        for phase in row.steps {
-            let known = fits
-                .iter()
-                .any(|fit| (&fit.pages, fit.route, fit.phase) == (pages, *route, *phase));
-            if known {
+        for (phase, pages) in row
+            .steps
+            .iter()
+            .flat_map(|phase| [pages.as_str(), ANY_PAGES].map(|pages| (*phase, pages)))
+        {
+            let known =
+                |fit: &Fit| (&*fit.pages, fit.route, fit.phase) == (pages, key.route, phase);
+            if fits.iter().any(known) {
                 continue;
             }
-            let points = points(act, pages, *route, *phase);
-            let pieces: Vec<Point> = points
-                .iter()
-                .filter_map(|point| point.with_pieces())
-                .collect();
-            // Pieces count where they are known everywhere, and are no mere part of the pages.
-            let by_pieces = (pieces.len() == points.len())
-                .then(|| Line::through(&pieces))
-                .flatten()
-                .filter(|line| line.coefficients.iter().all(|part| *part >= 0.0));
-            let plain: Vec<Point> = points.iter().map(Measured::plain).collect();
-            let Some(line) = by_pieces.or_else(|| line_through(&plain)) else {
+            let points = points(act, pages, key.route, phase);
+            let Some(line) = line(&points, pages) else {
                 continue;
             };
             fits.push(Fit {
-                suite: *suite,
-                backend: *backend,
-                pages: pages.clone(),
-                route: *route,
-                phase: *phase,
+                suite: key.suite,
+                backend: key.backend,
+                pages: pages.to_owned(),
+                route: key.route,
+                phase,
                 base: line.coefficients[0],
                 page: line.coefficients[1],
                 run: line.coefficients.get(2).copied(),
@@ -145,6 +132,20 @@ fn fits(act: &Act) -> Vec<Fit> {
         }
     }
     fits
+}
+
+/// The line through points of one kind of pages, by pages alone; of all kinds, by pages and contiguous pieces, where it fits: a page costs more
+/// where it is a piece by itself.
+fn line(points: &[Measured], pages: &str) -> Option<Line> {
+    if pages != ANY_PAGES {
+        let plain: Vec<Point> = points.iter().map(Measured::plain).collect();
+        return line_through(&plain);
+    }
+    let pieces: Option<Vec<Point>> = points.iter().map(Measured::with_pieces).collect();
+    Line::through(&pieces?).filter(|line| {
+        let grows = line.coefficients.iter().all(|part| *part >= 0.0);
+        grows && line.error <= MISFIT
+    })
 }
 
 /// A line through times at three sizes at least: through two there always is one.
@@ -185,7 +186,8 @@ fn points(act: &Act, pages: &str, route: Route, phase: Phase) -> Vec<Measured> {
         let (Some(step), Some(size)) = (step, row.key.size) else {
             continue;
         };
-        if row.key.pages.as_deref() != Some(pages) || row.key.route != route {
+        let of_pages = pages == ANY_PAGES || row.key.pages.as_deref() == Some(pages);
+        if !of_pages || row.key.route != route {
             continue;
         }
         for block in samples.blocks(step) {

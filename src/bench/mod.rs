@@ -27,8 +27,8 @@ pub use environment::{Environment, HugePageReserve, MeasuredDevice, MeasuredIomm
 pub use error::BenchError;
 pub use plan::{LAUNCHES, Plan, PlannedDevice, PlannedPages, Row, Shape};
 pub use record::{
-    Block, Breakdown, Comparison, Fit, Key, Method, ParseRecordError, Part, Phase, Record, Route,
-    Series, Skipped, Unit,
+    ANY_PAGES, Block, Breakdown, Comparison, Fit, Key, Method, ParseRecordError, Part, Phase,
+    Record, Route, Series, Skipped, Unit,
 };
 pub use run::{Outcome, Step, run};
 pub use statistics::{

@@ -9,7 +9,9 @@ use std::io::{self, Write};
 
 use super::duration::duration;
 use super::{Report, Style};
-use crate::bench::{Comparison, MeasuredDevice, Record, Route, SAMPLES_FOR_P99, Series};
+use crate::bench::{
+    ANY_PAGES, Comparison, Fit, MeasuredDevice, Record, Route, SAMPLES_FOR_P99, Series,
+};
 use crate::types::Suite;
 use tables::{parts_table, rows_table, steps_table};
 use words::{formula, write_breakdown};
@@ -126,8 +128,19 @@ impl Record {
                 write_breakdown(out, style, breakdown)?;
             }
         }
-        for fit in self.fits.iter().filter(|fit| fit.suite == suite) {
-            if fit.suite == Suite::Map && fit.route == Route::Address {
+        // One for all kinds of pages says more than one for each.
+        let plain = |fit: &&Fit| (fit.suite, fit.route) == (Suite::Map, Route::Address);
+        for fit in self
+            .fits
+            .iter()
+            .filter(plain)
+            .filter(|_| suite == Suite::Map)
+        {
+            let whole = |other: &Fit| {
+                other.pages == ANY_PAGES && (other.backend, other.phase) == (fit.backend, fit.phase)
+            };
+            let has_whole = self.fits.iter().filter(plain).any(whole);
+            if fit.pages == ANY_PAGES || !has_whole {
                 writeln!(out, "  {}", formula(fit))?;
             }
         }

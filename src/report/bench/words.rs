@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::bench::{Breakdown, Fit, Interval, Key, Phase, Ratio, Route};
 use crate::report::Style;
 use crate::report::duration::duration;
-use crate::report::series::{size, subject};
+use crate::report::series::{pages as kind, size, subject};
 use crate::report::sparkline::bar;
 use crate::types::Suite;
 
@@ -55,14 +55,10 @@ pub fn formula(fit: &Fit) -> String {
         error,
         ..
     } = fit;
-    let mut text = format!(
-        "{phase} of {pages} pages through {backend}: {}",
-        duration(*base)
-    );
-    if base < &0.0 {
-        text = format!("{phase} of {pages} pages through {backend}: 0");
-    }
-    text += &format!(" + {} for each 4 KiB", duration(page.max(0.0)));
+    // A fit may come out below what is possible.
+    let (base, page) = (duration(base.max(0.0)), duration(page.max(0.0)));
+    let memory = kind(pages);
+    let mut text = format!("{phase} of {memory} through {backend}: {base} + {page} for each 4 KiB");
     if let Some(run) = run {
         text += &format!(" + {} for each contiguous piece", duration(*run));
     }
