@@ -15,7 +15,7 @@ use crate::types::{BackendChoice, DeviceName, Iova, Size, SoakTime, Suite};
 )]
 pub struct BenchArgs {
     /// The device to measure with; more than one for the suite devices, where they share an address space
-    #[arg(value_name = "DEVICE", required_unless_present = "launch")]
+    #[arg(value_name = "DEVICE", required = true)]
     pub devices: Vec<DeviceName>,
 
     /// What to measure; 'all' for everything
@@ -81,10 +81,6 @@ pub struct BenchArgs {
     /// Also write a page with pictures of the times to this file, as HTML
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub html: Option<PathBuf>,
-
-    /// Measure the launch that is described on standard input: how this command starts itself, once for each launch.
-    #[arg(long, hide = true)]
-    pub launch: bool,
 
     /// Also write the figures to this file as CSV, a line for each row
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

@@ -20,7 +20,7 @@ use crate::types::{Backend, BackendChoice, ExitClass, Iova, Size, Suite, VfioNod
 /// # Errors
 /// The device is not there, not on a VFIO driver, or cannot be opened; a size does not fit.
 pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<ExitClass> {
-    if args.launch {
+    if launch::is_asked_for() {
         return launch::measure(context);
     }
     let targets = targets(&context.host, &args.devices)?;

@@ -16,13 +16,21 @@ use crate::report::{Progress, row_name};
 use crate::sys::spawn_with_mask;
 use crate::types::ExitClass;
 
+/// In the environment of a process that is to measure a launch: no option, as it is for nobody else.
+const ASKED_FOR: &str = "IOMMU_TOOL_LAUNCH";
+
+/// Whether this process is to measure a launch.
+pub fn is_asked_for() -> bool {
+    std::env::var_os(ASKED_FOR).is_some()
+}
+
 /// Measures the launch that standard input describes, and prints what it found for the process that asked for it.
 ///
 /// # Errors
 /// There is no such description.
 pub fn measure(context: &Context) -> anyhow::Result<ExitClass> {
     let job: Job = serde_json::from_reader(io::stdin().lock())
-        .context("--launch is for 'bench' itself, and takes a plan on standard input")?;
+        .with_context(|| format!("with {ASKED_FOR} set, 'bench' takes a plan on standard input"))?;
     let interrupt = Interrupt::keep()?;
     let progress = Progress::bar(context.output.progress());
     let mut watch = |step: Step<'_>| {
@@ -43,7 +51,7 @@ pub fn measure(context: &Context) -> anyhow::Result<ExitClass> {
 /// Has a new process of this program measure a launch, and passes an interrupt on to it.
 pub fn in_process(job: &Job, interrupt: &Interrupt) -> Launched {
     let attempt = || -> anyhow::Result<Launched> {
-        let mut child = start().context("cannot start a process to measure")?;
+        let mut child = start(job).context("cannot start a process to measure")?;
         let answer = talk(&mut child, job, interrupt);
         // Nobody else waits for it, whatever became of the talk.
         let status = child.wait()?;
@@ -54,9 +62,11 @@ pub fn in_process(job: &Job, interrupt: &Interrupt) -> Launched {
 }
 
 /// It says as much on standard error as this one, and ends with it.
-fn start() -> io::Result<Child> {
+fn start(job: &Job) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
-    command.args(["bench", "--launch"]);
+    command.env(ASKED_FOR, job.launch.to_string());
+    command.arg("bench");
+    command.args(job.plan.devices.iter().map(|one| one.node.bdf.to_string()));
     command.args(match log::max_level() {
         log::LevelFilter::Off | log::LevelFilter::Error => Some("--quiet"),
         log::LevelFilter::Warn => None,
