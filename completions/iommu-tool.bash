@@ -79,6 +79,9 @@ _iommu__tool() {
             iommu__tool,unmap)
                 cmd="iommu__tool__subcmd__unmap"
                 ;;
+            iommu__tool,validate)
+                cmd="iommu__tool__subcmd__validate"
+                ;;
             iommu__tool,vfs)
                 cmd="iommu__tool__subcmd__vfs"
                 ;;
@@ -148,6 +151,9 @@ _iommu__tool() {
             iommu__tool__subcmd__help,unmap)
                 cmd="iommu__tool__subcmd__help__subcmd__unmap"
                 ;;
+            iommu__tool__subcmd__help,validate)
+                cmd="iommu__tool__subcmd__help__subcmd__validate"
+                ;;
             iommu__tool__subcmd__help,vfs)
                 cmd="iommu__tool__subcmd__help__subcmd__vfs"
                 ;;
@@ -161,7 +167,7 @@ _iommu__tool() {
 
     case "${cmd}" in
         iommu__tool)
-            opts="-v -q -h -V --json --verbose --quiet --color --sysroot --help --version list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench compare walk faults completions help"
+            opts="-v -q -h -V --json --verbose --quiet --color --sysroot --help --version list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -622,7 +628,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__help)
-            opts="list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test bench compare walk faults completions help"
+            opts="list show doctor capture bind unbind vfs recover run hold map unmap maps dump fill dma test validate bench compare walk faults completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -929,6 +935,20 @@ _iommu__tool() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        iommu__subcmd__tool__subcmd__help__subcmd__validate)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         iommu__subcmd__tool__subcmd__help__subcmd__vfs)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1027,7 +1047,7 @@ _iommu__tool() {
             return 0
             ;;
         iommu__subcmd__tool__subcmd__map)
-            opts="-v -q -h --size --iova --page-size --protection --name --file --offset --private --backend --json --verbose --quiet --color --sysroot --help"
+            opts="-v -q -h --size --iova --page-size --threads --protection --name --file --offset --private --backend --json --verbose --quiet --color --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1042,7 +1062,11 @@ _iommu__tool() {
                     return 0
                     ;;
                 --page-size)
-                    COMPREPLY=($(compgen -W "auto 4K 2M 1G" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto 4K thp 2M 1G" -- "${cur}"))
+                    return 0
+                    ;;
+                --threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --protection)
@@ -1320,6 +1344,122 @@ _iommu__tool() {
                     ;;
                 --name)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --sysroot)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iommu__subcmd__tool__subcmd__validate)
+            opts="-v -q -h --vfs --level --duration --allow-no-dma --limit --expect --write-expect --junit --prometheus --html --list --json --verbose --quiet --color --sysroot --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vfs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --level)
+                    COMPREPLY=($(compgen -W "quick full soak" -- "${cur}"))
+                    return 0
+                    ;;
+                --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --expect)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --write-expect)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --junit)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --prometheus)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --html)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
                     return 0
                     ;;
                 --color)

@@ -16,7 +16,7 @@ pub use mapping::{
     UnmapArgs,
 };
 pub use measuring::{BenchArgs, PagesChoice, SuiteChoice};
-pub use validation::VfsArgs;
+pub use validation::{ValidateArgs, VfsArgs};
 
 use crate::types::{BackendChoice, DeviceName, Iova, Level, Size, SoakTime, UserOfDevices};
 
@@ -129,6 +129,8 @@ pub enum Command {
     Dma(DmaArgs),
     /// Prove by DMA that a device reaches the memory mapped for it, and nothing else
     Test(TestArgs),
+    /// Check whether a device, or a physical function with its virtual ones, is fit to be handed out
+    Validate(ValidateArgs),
     /// Measure how long mapping and unmapping memory takes
     Bench(BenchArgs),
     /// Show what became slower or faster from one run of bench to another

@@ -3,7 +3,9 @@
 use super::environment::Environment;
 use super::fit::{Line, Point};
 use super::plan::Plan;
-use super::record::{Breakdown, Comparison, Fit, Key, Part, Phase, Record, Route, Series};
+use super::record::{
+    ANY_PAGES, Breakdown, Comparison, Fit, Key, Part, Phase, Record, Route, Series,
+};
 use super::run::Act;
 use super::statistics::{Interval, Summary, distribution, median, paired_ratio, unpaired_ratio};
 use super::warning::{Warned, Warning};
@@ -92,50 +94,35 @@ fn comparisons(series: &[Series]) -> Vec<Comparison> {
     all
 }
 
-/// The fits of a suite: for each kind of pages and way, over the sizes.
+/// The fits of a suite: for each kind of pages and way over the sizes, and for each way over all kinds, whose pieces differ.
 fn fits(act: &Act) -> Vec<Fit> {
     let mut fits: Vec<Fit> = Vec::new();
     for row in &act.rows {
-        let Key {
-            suite,
-            backend,
-            pages: Some(pages),
-            route,
-            ..
-        } = &row.key
-        else {
-            continue;
-        };
-        if !matches!(suite, Suite::Map | Suite::Cold) {
+        let key = &row.key;
+        let Some(pages) = &key.pages else { continue };
+        if !matches!(key.suite, Suite::Map | Suite::Cold) {
             continue;
         }
-        for phase in row.steps {
-            let known = fits
-                .iter()
-                .any(|fit| (&fit.pages, fit.route, fit.phase) == (pages, *route, *phase));
-            if known {
+        for (phase, pages) in row
+            .steps
+            .iter()
+            .flat_map(|phase| [pages.as_str(), ANY_PAGES].map(|pages| (*phase, pages)))
+        {
+            let known =
+                |fit: &Fit| (&*fit.pages, fit.route, fit.phase) == (pages, key.route, phase);
+            if fits.iter().any(known) {
                 continue;
             }
-            let points = points(act, pages, *route, *phase);
-            let pieces: Vec<Point> = points
-                .iter()
-                .filter_map(|point| point.with_pieces())
-                .collect();
-            // Pieces count where they are known everywhere, and are no mere part of the pages.
-            let by_pieces = (pieces.len() == points.len())
-                .then(|| Line::through(&pieces))
-                .flatten()
-                .filter(|line| line.coefficients.iter().all(|part| *part >= 0.0));
-            let plain: Vec<Point> = points.iter().map(Measured::plain).collect();
-            let Some(line) = by_pieces.or_else(|| line_through(&plain)) else {
+            let points = points(act, pages, key.route, phase);
+            let Some(line) = line(&points, pages) else {
                 continue;
             };
             fits.push(Fit {
-                suite: *suite,
-                backend: *backend,
-                pages: pages.clone(),
-                route: *route,
-                phase: *phase,
+                suite: key.suite,
+                backend: key.backend,
+                pages: pages.to_owned(),
+                route: key.route,
+                phase,
                 base: line.coefficients[0],
                 page: line.coefficients[1],
                 run: line.coefficients.get(2).copied(),
@@ -145,6 +132,20 @@ fn fits(act: &Act) -> Vec<Fit> {
         }
     }
     fits
+}
+
+/// The line through points of one kind of pages, by pages alone; of all kinds, by pages and contiguous pieces, where it fits: a page costs more
+/// where it is a piece by itself.
+fn line(points: &[Measured], pages: &str) -> Option<Line> {
+    if pages != ANY_PAGES {
+        let plain: Vec<Point> = points.iter().map(Measured::plain).collect();
+        return line_through(&plain);
+    }
+    let pieces: Option<Vec<Point>> = points.iter().map(Measured::with_pieces).collect();
+    Line::through(&pieces?).filter(|line| {
+        let grows = line.coefficients.iter().all(|part| *part >= 0.0);
+        grows && line.error <= MISFIT
+    })
 }
 
 /// A line through times at three sizes at least: through two there always is one.
@@ -185,7 +186,8 @@ fn points(act: &Act, pages: &str, route: Route, phase: Phase) -> Vec<Measured> {
         let (Some(step), Some(size)) = (step, row.key.size) else {
             continue;
         };
-        if row.key.pages.as_deref() != Some(pages) || row.key.route != route {
+        let of_pages = pages == ANY_PAGES || row.key.pages.as_deref() == Some(pages);
+        if !of_pages || row.key.route != route {
             continue;
         }
         for block in samples.blocks(step) {
@@ -351,4 +353,113 @@ fn spread(series: &Series) -> Option<f64> {
     }
     let range = medians[medians.len() - 1 - quarter] - medians[quarter];
     Some(range as f64 / series.summary.p50 as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::example;
+
+    #[test]
+    fn each_row_is_compared_with_the_plain_one_of_its_suite() {
+        let record = example::record(1);
+        let all = comparisons(&record.series);
+        assert!(!all.is_empty());
+        for Comparison { of, with, ratio } in all {
+            let (of, with) = (&record.series[of].key, &record.series[with].key);
+            assert_eq!((of.suite, of.phase), (with.suite, with.phase));
+            assert_eq!((with.live, with.threads, with.devices), (0, 1, 1));
+            assert!(ratio.estimate > 0.0);
+        }
+        let has = |suite| {
+            let all = comparisons(&record.series);
+            all.iter()
+                .any(|one| record.series[one.of].key.suite == suite)
+        };
+        for suite in [Suite::Churn, Suite::Threads, Suite::Devices, Suite::File] {
+            assert!(has(suite), "{suite}");
+        }
+    }
+
+    #[test]
+    fn the_map_is_split_where_pinning_was_measured() {
+        let times = |pin: Option<f64>| {
+            move |phase| {
+                let time = match phase {
+                    Phase::Fault => 100.0,
+                    Phase::Map => 50.0,
+                    Phase::Pin => pin?,
+                    Phase::Unmap => 20.0,
+                    Phase::Ready => 150.0,
+                    _ => return None,
+                };
+                Some((time, None))
+            }
+        };
+        let of = |pin| -> Vec<(Phase, f64)> {
+            parts(times(pin))
+                .iter()
+                .map(|part| (part.phase, part.time))
+                .collect()
+        };
+        let end = (Phase::Unmap, 20.0);
+        let fault = (Phase::Fault, 100.0);
+        assert_eq!(of(None), [fault, (Phase::Map, 50.0), end]);
+        let split = [fault, (Phase::Pin, 30.0), (Phase::Enter, 20.0), end];
+        assert_eq!(of(Some(30.0)), split);
+        // Measured apart, it took longer than the whole.
+        let none = [fault, (Phase::Pin, 50.0), (Phase::Enter, 0.0), end];
+        assert_eq!(of(Some(60.0)), none);
+    }
+
+    #[test]
+    fn warnings_come_from_the_host_and_from_the_figures() {
+        let record = example::record(1);
+        let mut environment = record.environment.clone();
+        environment.governor = Some("powersave".to_owned());
+        environment.transparent_huge_pages = Some("never".to_owned());
+        environment.virtual_machine = true;
+        environment.node = Some(1);
+        environment.devices[0].node = Some(0);
+        if let Some(iommu) = &mut environment.devices[0].iommu {
+            iommu.features = vec!["caching mode".to_owned()];
+        }
+        let mut series = record.series.clone();
+        series[0].summary.interval = None;
+        let found = warnings(&environment, &series, &[]);
+        for expected in [
+            Warning::FrequencyScaling {
+                governor: "powersave".to_owned(),
+            },
+            Warning::NoTransparentHugePages,
+            Warning::OtherNode {
+                processor: 1,
+                device: 0,
+            },
+            Warning::VirtualMachine,
+            Warning::CachingMode,
+            Warning::TooFewSamples { series: 1 },
+        ] {
+            assert!(found.contains(&expected), "{expected:?} in {found:?}");
+        }
+
+        environment.governor = Some("performance".to_owned());
+        environment.transparent_huge_pages = Some("madvise".to_owned());
+        environment.virtual_machine = false;
+        environment.node = Some(0);
+        environment.devices[0].iommu = None;
+        assert_eq!(warnings(&environment, &record.series, &[]), []);
+    }
+
+    #[test]
+    fn a_line_needs_three_sizes() {
+        let point = |pages: f64| Point {
+            factors: vec![1.0, pages],
+            time: 100.0 + pages,
+        };
+        let two: Vec<Point> = [1.0, 1.0, 512.0, 512.0].map(point).to_vec();
+        assert!(line_through(&two).is_none());
+        let three: Vec<Point> = [1.0, 16.0, 512.0].map(point).to_vec();
+        assert!(line_through(&three).is_some());
+    }
 }

@@ -4,8 +4,11 @@
 //! half. So it is launches that count as independent, not samples and not blocks: each gives one value, the median of its blocks' medians, and
 //! the interval of a ratio is Student's for the difference of the means of their logarithms. Blocks may only make it wider.
 //!
+//! Runs differ by more than their launches let expect, as what slows a host down lasts longer than a launch. A run by itself cannot tell by
+//! how much, so it is allowed for by [`RUNS_VARY`].
+//!
 //! Of a hundred series, some always seem to have changed. So the intervals are as wide as it takes for all of them together to hold the
-//! truth in 95 % of all comparisons (Bonferroni): each by itself is surer than that.
+//! truth with [`CONFIDENCE_OF_ALL`] (Bonferroni): each by itself is surer than that.
 
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -15,8 +18,12 @@ use super::record::{Key, Record, Series};
 use super::statistics::{Interval, Ratio, median, unpaired_ratio};
 use super::student;
 
-/// How sure the intervals of all series are together.
-pub const CONFIDENCE_OF_ALL: f64 = 0.95;
+/// How sure the intervals of all series are together: of a hundred comparisons of equal hosts, one may show a change.
+pub const CONFIDENCE_OF_ALL: f64 = 0.99;
+
+/// How much equal runs differ by themselves, as a part of the variance of launches. Measured on a busy host: 0.18 in the mean of 46 series over
+/// 14 runs of 3 launches, 0.22 over 6 runs of 5; a little more for safety.
+const RUNS_VARY: f64 = 1.0 / 3.0;
 
 /// What two records say together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -213,7 +220,8 @@ fn ratio(
     let interval = (a.vary() && b.vary()).then(|| {
         let freedom = a.count + b.count - 2;
         let variance = (a.squares + b.squares) / f64::from(freedom);
-        let error = (variance * (1.0 / f64::from(a.count) + 1.0 / f64::from(b.count))).sqrt();
+        let of_run = |launches: &Launches| variance * (1.0 / f64::from(launches.count) + RUNS_VARY);
+        let error = (of_run(a) + of_run(b)).sqrt();
         let far = quantile(freedom) * error;
         let of_launches = Interval {
             low: (difference - far).exp(),
@@ -288,7 +296,7 @@ mod tests {
             changes.count(Verdict::WithinNoise) == 8
         });
         let part = held.count() as f64 / 200.0;
-        assert!(part >= 0.94, "{part}");
+        assert!(part >= 0.98, "{part}");
     }
 
     #[test]

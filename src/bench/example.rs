@@ -6,7 +6,7 @@ use crate::types::{Backend, Iova, Suite};
 
 const LAUNCHES: u32 = 5;
 const ROUNDS: u32 = 8;
-const COUNT: u32 = 10;
+const COUNT: u32 = 5;
 
 /// Numbers without a pattern (xorshift64).
 pub(crate) struct Noise(u64);
@@ -134,7 +134,7 @@ pub(crate) fn record(seed: u64) -> Record {
                 for size in sizes {
                     let time = base + page * *size as f64 / 4096.0;
                     let key = key(Suite::Map, backend, *size, pages, phase);
-                    all.push(series(key, time, 0.01, &mut noise));
+                    all.push(series(key, time, 0.005, &mut noise));
                 }
             }
         }
@@ -206,7 +206,7 @@ pub(crate) fn record(seed: u64) -> Record {
     for (route, time) in [(Route::Address, 900_000.0), (Route::File, 62_000.0)] {
         let mut key = key(Suite::File, Backend::Iommufd, 256 << 20, "2M", Phase::Map);
         key.route = route;
-        all.push(series(key, time, 0.01, &mut noise));
+        all.push(series(key, time, 0.005, &mut noise));
     }
     for (pages, reach) in [("4K", 1 << 20), ("2M", 512 << 20)] {
         for working_set in [4 << 10, 512 << 10, 4 << 20, 64 << 20, 512 << 20] {
@@ -217,7 +217,7 @@ pub(crate) fn record(seed: u64) -> Record {
             } else {
                 1_400.0
             };
-            all.push(series(key, time, 0.01, &mut noise));
+            all.push(series(key, time, 0.005, &mut noise));
         }
     }
     for (phase, time) in [
@@ -228,7 +228,7 @@ pub(crate) fn record(seed: u64) -> Record {
     ] {
         let mut key = key(Suite::Open, Backend::Iommufd, 4096, "4K", phase);
         (key.size, key.pages) = (None, None);
-        all.push(series(key, time, 0.01, &mut noise));
+        all.push(series(key, time, 0.005, &mut noise));
     }
     Record {
         unit: Unit::Nanoseconds,

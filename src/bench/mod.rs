@@ -29,8 +29,8 @@ pub use error::BenchError;
 pub use launch::{End, Job, Launched, Step, launch};
 pub use plan::{LAUNCHES, Plan, PlannedDevice, PlannedPages, Row, Shape};
 pub use record::{
-    Block, Breakdown, Comparison, Fit, Key, Method, ParseRecordError, Part, Phase, Record, Route,
-    Series, Skipped, Unit,
+    ANY_PAGES, Block, Breakdown, Comparison, Fit, Key, Method, ParseRecordError, Part, Phase,
+    Record, Route, Series, Skipped, Unit,
 };
 pub use run::{Outcome, run};
 pub use statistics::{

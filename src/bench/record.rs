@@ -212,6 +212,9 @@ pub struct Comparison {
     pub ratio: Ratio,
 }
 
+/// Stands for all kinds of pages in a [`Fit`].
+pub const ANY_PAGES: &str = "any";
+
 /// How a time grows: `base + page * pages + run * runs`, with base pages of 4 KiB and contiguous pieces of memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fit {
@@ -219,7 +222,7 @@ pub struct Fit {
     pub suite: Suite,
     /// The kernel interface.
     pub backend: Backend,
-    /// The pages that the memory is made of.
+    /// The pages that the memory is made of; [`ANY_PAGES`] for all kinds together.
     pub pages: String,
     /// By which way it is mapped.
     pub route: Route,
@@ -229,7 +232,7 @@ pub struct Fit {
     pub base: f64,
     /// The time of each page.
     pub page: f64,
-    /// The time of each contiguous piece; `None` where pieces are not told, or grow with the pages.
+    /// The time of each contiguous piece; `None` for one kind of pages, where pieces grow with the pages.
     pub run: Option<f64>,
     /// How far a measured time is from the fitted one, as a part of it: the median of all points.
     pub error: f64,

@@ -2,8 +2,8 @@
 //!
 //! A host changes while it is measured: clocks ramp, caches fill, neighbours come and go. So no subject is measured from start to end before
 //! the next one: each gets a short block of samples, round after round, and slow changes touch all of them alike. (Measured one after the
-//! other, two equal subjects differ by 1 to 5 %; in short blocks by 0.3 %.) Each round begins with another subject, so that each follows
-//! each other one.
+//! other, two equal subjects differ by 1 to 5 %; in short blocks by 0.3 %.) Each round begins with another subject, and every other
+//! one goes backwards: what a subject leaves in the caches is no gift to always the same next one.
 
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
@@ -239,7 +239,8 @@ pub fn fill(
     for round in 0.. {
         let mut took_any = false;
         for at in 0..count {
-            let at = (at + round as usize) % count;
+            let at = if round % 2 == 0 { at } else { count - 1 - at };
+            let at = (at + round as usize / 2) % count;
             let (turn, own) = (&mut turns[at], &mut progress[at]);
             if own.reached(amount) >= 1.0 {
                 continue;

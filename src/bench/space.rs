@@ -122,7 +122,7 @@ pub fn allocate(shape: Shape) -> Result<DmaBuffer, IommuError> {
     let random = RandomState::new();
     places.sort_by_cached_key(|place| random.hash_one(place));
     for place in places {
-        buffer.populate(place..place + page, kind)?;
+        buffer.populate(place..place + page, kind, 1)?;
     }
     Ok(buffer)
 }

@@ -266,6 +266,18 @@ pub enum BindingError {
 }
 
 impl BindingError {
+    /// Whether a signal ended what was under way.
+    #[must_use]
+    pub fn is_interruption(&self) -> bool {
+        match self {
+            Self::Interrupted(_) => true,
+            Self::NotDone { cause, .. } | Self::FunctionsNotChanged { cause, .. } => {
+                cause.is_interruption()
+            }
+            _ => false,
+        }
+    }
+
     /// The exit status that this error leads to.
     #[must_use]
     pub fn class(&self) -> ExitClass {

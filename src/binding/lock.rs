@@ -2,10 +2,11 @@
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::journal::failed;
@@ -19,10 +20,16 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The most bytes of a holder's name that are shown.
 const NAME_LIMIT: u64 = 200;
 
+type Lock = Arc<Flock<fs::File>>;
+
+/// What this process holds. It does not wait for itself: a virtual function may be in the group of its physical one, which is locked as
+/// long as the virtual ones are temporary.
+static OWN: Mutex<BTreeMap<PathBuf, Weak<Flock<fs::File>>>> = Mutex::new(BTreeMap::new());
+
 /// Held locks; given back when dropped, or when the process ends in whatever way.
 #[derive(Debug)]
 pub struct Locks {
-    _held: Vec<Flock<fs::File>>,
+    _held: Vec<Lock>,
 }
 
 impl Locks {
@@ -43,10 +50,20 @@ impl Locks {
             .map_err(|error| failed("make", journal.folder(), &error))?;
         let locks: Result<_, _> = names
             .iter()
-            .map(|name| lock(&journal.folder().join(name), PATIENCE))
+            .map(|name| own_or_new(&journal.folder().join(name)))
             .collect();
         Ok(Self { _held: locks? })
     }
+}
+
+fn own_or_new(path: &Path) -> Result<Lock, BindingError> {
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(held) = own.get(path).and_then(Weak::upgrade) {
+        return Ok(held);
+    }
+    let held = Arc::new(lock(path, PATIENCE)?);
+    own.insert(path.to_owned(), Arc::downgrade(&held));
+    Ok(held)
 }
 
 fn lock(path: &Path, patience: Duration) -> Result<Flock<fs::File>, BindingError> {
@@ -116,6 +133,17 @@ mod tests {
 
         let holder = format!("process {}, iommu-tool", std::process::id());
         assert!(error.to_string().contains(&holder), "{error}");
+        drop(first);
+        lock(&path, Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_process_does_not_wait_for_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("group-1.lock");
+        let first = own_or_new(&path).unwrap();
+        drop(own_or_new(&path).unwrap());
+        lock(&path, Duration::ZERO).unwrap_err();
         drop(first);
         lock(&path, Duration::ZERO).unwrap();
     }

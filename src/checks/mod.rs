@@ -16,6 +16,7 @@ mod placement;
 mod rig;
 mod selection;
 mod translation;
+pub mod validate;
 
 #[cfg(test)]
 mod fakes;

@@ -66,6 +66,10 @@ pub struct MapArgs {
     )]
     pub page_size: MapPages,
 
+    /// How many threads put pages behind new memory and map it [default: one for each processor]
+    #[arg(long, value_name = "N", conflicts_with = "file", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+
     /// What the device may do: read, or read and write
     #[arg(long, value_name = "ACCESS", default_value = "rw")]
     pub protection: MapProtection,
@@ -99,6 +103,9 @@ pub enum MapPages {
     /// Base pages
     #[value(name = "4K")]
     Base,
+    /// Transparent huge pages
+    #[value(name = "thp")]
+    Transparent,
     /// Reserved huge pages of 2 MiB
     #[value(name = "2M")]
     Huge2M,

@@ -1,8 +1,10 @@
 //! Virtual functions, and whether a device is fit to be handed out.
 
-use clap::Args;
+use std::path::PathBuf;
 
-use crate::types::{DeviceName, FunctionCount, UseReason};
+use clap::{Args, ValueHint};
+
+use crate::types::{DeviceName, FunctionCount, Level, SoakTime, UseReason};
 
 /// Arguments of `vfs`.
 #[derive(Debug, Args)]
@@ -37,4 +39,73 @@ pub struct VfsArgs {
     /// Print each write to sysfs as a shell command, and change nothing
     #[arg(long, requires = "count")]
     pub dry_run: bool,
+}
+
+/// Arguments of `validate`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Of a physical function without virtual ones, these are made, each is bound to vfio-pci and checked through both kernel interfaces, all \
+                  work at once, and in the end there are none again. Virtual functions that are there already are checked as they are; one that is in use \
+                  fails, and the others go on. Several devices, or one without SR-IOV, are bound, checked and given back. Ctrl-C leaves the host as it was; \
+                  after a kill, 'iommu-tool recover' does.\n\n\
+                  The file of --expect is TOML: schema_version = 1, and for each device a section [[device]] with match, its address or vendor:device. \
+                  What else stands there is checked: id, subsystem, model, firmware, numa_node, isolated (true: each function has an IOMMU group of its \
+                  own); speed (GT/s), width, max_speed, max_width in [device.link], each the least; total, wanted in [device.functions]; unit, mode \
+                  (direct, strict, lazy) in [device.iommu]; map_ns, unmap_ns, max_ratio_to_stored, max_ratio_to_first in [device.latency]. \
+                  --write-expect writes one with comments.\n\n\
+                  Exit status 0: fit; 1: a check failed; 4: something that matters could not be checked.\n\n\
+                  With --json: 'verdict' is fit, unfit, incomplete or interrupted, and 'says' the same in a sentence; 'functions' are the virtual functions, \
+                  'map_latencies' what mapping cost for each; 'checks' has each check in its order, with 'id' (see --list), 'device' and 'backend' where it \
+                  is about one, 'verdict' (pass, warn, fail, skip), 'optional' for a skip that leaves no doubt, 'detail', 'evidence', 'remedy', 'kernel_log' \
+                  and 'seconds'."
+)]
+pub struct ValidateArgs {
+    /// A physical function, or devices
+    #[arg(value_name = "DEVICE", required_unless_present = "list")]
+    pub devices: Vec<DeviceName>,
+
+    /// How many virtual functions to make; max is the default, 0 checks the physical function itself as a plain device
+    #[arg(long, value_name = "COUNT")]
+    pub vfs: Option<FunctionCount>,
+
+    /// How thorough
+    #[arg(long, value_name = "LEVEL", default_value = "full")]
+    pub level: Level,
+
+    /// How long random loops and the load of all devices go on, at the level soak
+    #[arg(long, value_name = "TIME")]
+    pub duration: Option<SoakTime>,
+
+    /// Do without DMA where no engine drives the device: then what can be checked decides
+    #[arg(long)]
+    pub allow_no_dma: bool,
+
+    /// How many seconds one check may take
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+
+    /// Hold the devices against this file too: their models, firmware, links, virtual functions, groups, NUMA nodes, IOMMUs and times. What the
+    /// file does not say is not checked. It says how many virtual functions to make, too, unless --vfs does
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub expect: Option<PathBuf>,
+
+    /// Write such a file from these devices, if they are found fit. A file that is there is not written over
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "expect")]
+    pub write_expect: Option<PathBuf>,
+
+    /// Write the results as JUnit XML too, for continuous integration
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub junit: Option<PathBuf>,
+
+    /// Write them as metrics too, for the textfile collector of Prometheus' node exporter
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub prometheus: Option<PathBuf>,
+
+    /// Write them as a page to read too
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub html: Option<PathBuf>,
+
+    /// List the checks and what each proves, and change nothing
+    #[arg(long, conflicts_with = "devices")]
+    pub list: bool,
 }

@@ -24,6 +24,9 @@ pub fn run(args: &MapArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let mut client = find_or_start(&target.node, args.backend)?;
     match client.ask(Request::Map(request), file.as_ref()) {
         Ok(Answer::Mapped(mapping)) => {
+            if let Some(way) = &mapping.way {
+                log::info!("{} pages, mapped {way}", mapping.pages);
+            }
             let report = MapReport::new(target.device.bdf, mapping, client.hello());
             context.output.emit(&report)?;
             Ok(ExitClass::Done)
@@ -86,9 +89,11 @@ fn request(args: &MapArgs) -> anyhow::Result<(MapRequest, Option<File>)> {
         pages: match args.page_size {
             MapPages::Auto => Pages::Auto,
             MapPages::Base => Pages::Base,
+            MapPages::Transparent => Pages::Transparent,
             MapPages::Huge2M => Pages::Huge2M,
             MapPages::Huge1G => Pages::Huge1G,
         },
+        threads: args.threads,
         protection,
         name: args.name.clone(),
         file,

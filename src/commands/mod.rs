@@ -28,6 +28,7 @@ mod target;
 mod test;
 mod unbind;
 mod unmap;
+mod validate;
 mod vfs;
 mod walk;
 
@@ -85,6 +86,7 @@ pub fn run(cli: &Cli, context: &Context) -> anyhow::Result<ExitStatus> {
         Command::Fill(args) => fill::run(args, context),
         Command::Dma(args) => dma::run(args, context),
         Command::Test(args) => test::run(args, context),
+        Command::Validate(args) => validate::run(args, context),
         Command::Bench(args) => bench::run(args, context),
         Command::Compare(args) => compare::run(args, context),
         Command::Completions(args) => completions::run(args, context),

@@ -6,6 +6,7 @@ use crate::host::{Host, PciDevice, is_vfio_driver};
 use crate::types::{DeviceName, ExitClass, VfioNode};
 
 /// A device that is ready to be opened.
+#[derive(Clone)]
 pub struct Target {
     /// The device.
     pub device: PciDevice,

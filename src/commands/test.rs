@@ -118,35 +118,7 @@ fn test(
     let host = &context.host;
     let subject = subject(host, pci, choice.backend, seed);
 
-    // What is made first goes last: the engine stops before the device closes, and the device before its address space.
-    let space = iommu::open(choice.backend)?;
-    let device = VfioDevice::open(&space, node)?;
-    let peer = driver.and_then(|driver| peer(driver, target, targets));
-    let in_other_group = |other: &&Target| other.device.group != pci.group;
-    let second = peer.or_else(|| targets.iter().find(in_other_group));
-    // A group cannot be in two address spaces; otherwise the second device has one of its own, where nothing is mapped for `device`.
-    let second_space = match second {
-        Some(second) if in_other_group(&second) => iommu::open(choice.backend)?,
-        _ => space.clone(),
-    };
-    let second_device = second
-        .map(|second| VfioDevice::open(&second_space, &second.node))
-        .transpose()?;
-    let opened = Opened {
-        other: second.filter(in_other_group).map(|second| Other {
-            bdf: second.device.bdf,
-            space: second_space.clone(),
-        }),
-        space,
-        device: &device,
-        peer: second_device
-            .as_ref()
-            .filter(|_| peer.is_some())
-            .map(|device| (second_space, device)),
-    };
-
     let screen = Screen::new(context);
-    screen.print(|out, style| subject.text(out, style))?;
     let mut printed = Ok(());
     let tell = |event: Event<'_>| match event {
         Event::Started(check) => screen.progress.say(check.id),
@@ -165,11 +137,54 @@ fn test(
         stop: &stop,
         progress: &progress,
     };
-    let tested = opened.check(host, &plan, tell)?;
+    let opened = || Ok(screen.print(|out, style| subject.text(out, style))?);
+    let tested = open_and_check(host, target, targets, choice.backend, &plan, opened, tell)?;
     printed?;
     let report = device_report(subject, scope.clone(), limits(host, pci.bdf), tested);
     screen.print(|out, style| report.conclusion_text(out, style))?;
     Ok(report)
+}
+
+/// Opens a device, and a second one of the others where that helps, and runs the checks. `opened` is called once they are open.
+pub(super) fn open_and_check(
+    host: &Host,
+    target: &Target,
+    targets: &[Target],
+    backend: Backend,
+    plan: &Plan<'_>,
+    opened: impl FnOnce() -> anyhow::Result<()>,
+    tell: impl FnMut(Event<'_>),
+) -> anyhow::Result<Tested> {
+    let Target { device: pci, node } = target;
+    let driver = plan.driver;
+    // What is made first goes last: the engine stops before the device closes, and the device before its address space.
+    let space = iommu::open(backend)?;
+    let device = VfioDevice::open(&space, node)?;
+    let peer = driver.and_then(|driver| peer(driver, target, targets));
+    let in_other_group = |other: &&Target| other.device.group != pci.group;
+    let second = peer.or_else(|| targets.iter().find(in_other_group));
+    // A group cannot be in two address spaces; otherwise the second device has one of its own, where nothing is mapped for `device`.
+    let second_space = match second {
+        Some(second) if in_other_group(&second) => iommu::open(backend)?,
+        _ => space.clone(),
+    };
+    let second_device = second
+        .map(|second| VfioDevice::open(&second_space, &second.node))
+        .transpose()?;
+    let both = Opened {
+        other: second.filter(in_other_group).map(|second| Other {
+            bdf: second.device.bdf,
+            space: second_space.clone(),
+        }),
+        space,
+        device: &device,
+        peer: second_device
+            .as_ref()
+            .filter(|_| peer.is_some())
+            .map(|device| (second_space, device)),
+    };
+    opened()?;
+    both.check(host, plan, tell)
 }
 
 /// What is reported of a device.
@@ -234,19 +249,19 @@ struct Opened<'o> {
 }
 
 /// How a device is tested.
-struct Plan<'p> {
-    driver: Option<&'static dyn EngineDriver>,
-    lowest_iova: Option<Iova>,
-    seed: u64,
-    scope: &'p TestScope,
-    stop: &'p dyn Fn() -> bool,
-    progress: &'p dyn Fn(&str),
+pub(super) struct Plan<'p> {
+    pub driver: Option<&'static dyn EngineDriver>,
+    pub lowest_iova: Option<Iova>,
+    pub seed: u64,
+    pub scope: &'p TestScope,
+    pub stop: &'p dyn Fn() -> bool,
+    pub progress: &'p dyn Fn(&str),
 }
 
 /// What came of it.
-struct Tested {
-    outcomes: Vec<Outcome>,
-    end: End,
+pub(super) struct Tested {
+    pub outcomes: Vec<Outcome>,
+    pub end: End,
     engine_limits: Option<EngineLimits>,
 }
 

@@ -102,6 +102,19 @@ impl VfioDevice {
         Ok(events)
     }
 
+    /// Has the kernel act as if the device had sent this interrupt, which is on.
+    pub fn trigger_interrupt(&self, kind: InterruptKind, number: u32) -> Result<(), DeviceError> {
+        self.fd()
+            .interrupts()
+            .trigger_irq(kind.index(), number)
+            .map_err(|_| DeviceError::Interrupts {
+                bdf: self.bdf(),
+                switch: "off and on",
+                kind,
+                errno: Errno::last(),
+            })
+    }
+
     /// Turns off all interrupts of a kind.
     pub fn disable_interrupts(&self, kind: InterruptKind) -> Result<(), DeviceError> {
         self.fd()

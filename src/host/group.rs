@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Host, HostError, PciDevice, is_vfio_driver};
-use crate::types::{GroupId, Iova, IovaRange};
+use crate::types::{Bdf, GroupId, Iova, IovaRange};
 
 /// Where sysfs lists the groups.
 pub(super) const GROUPS: &str = "/sys/kernel/iommu_groups";
@@ -72,6 +72,17 @@ impl IommuGroup {
             .collect()
     }
 
+    /// What is in the group beside a device, bridges aside: they do no DMA of their own.
+    #[must_use]
+    pub fn neighbours_of(&self, bdf: Bdf) -> Vec<String> {
+        let devices = self.devices.iter();
+        devices
+            .filter(|other| other.bdf != bdf && !other.is_bridge())
+            .map(|other| other.bdf.to_string())
+            .chain(self.others.iter().map(|other| other.name.clone()))
+            .collect()
+    }
+
     /// Whether user space could open the group now.
     #[must_use]
     pub fn is_viable(&self) -> bool {
@@ -94,8 +105,12 @@ impl Host {
             .collect();
         ids.sort_unstable();
         ids.into_iter()
-            .filter(|id| !self.is_noiommu(*id))
             .map(|id| self.read_group(id))
+            // Without an IOMMU there is no domain to say the type of (drivers/iommu/iommu.c, `iommu_group_show_type`).
+            .filter(|group| match group.domain.as_deref() {
+                None | Some("unknown") => !self.is_noiommu(group.id),
+                Some(_) => true,
+            })
             .collect()
     }
 

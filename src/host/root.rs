@@ -11,6 +11,9 @@ use super::recording::{Recording, Seen};
 /// The most that a sysfs attribute can hold (PAGE_SIZE; Documentation/filesystems/sysfs.rst, section "Attributes").
 const ATTRIBUTE_LIMIT: usize = 4096;
 
+/// What most attributes are shorter than: to clear a whole page for each takes longer than to read it.
+const SHORT: usize = 256;
+
 /// A host to look at: the live one, or one captured in a folder.
 #[derive(Debug, Clone)]
 pub struct Host {
@@ -69,14 +72,19 @@ impl Host {
 
     /// The first line or lines of a small file, without white space around; `None` if it says nothing.
     ///
-    /// One `read` only: sysfs gives a whole attribute at once.
+    /// One `read` only, if it is short: sysfs gives a whole attribute at once.
     pub(super) fn attribute(&self, path: impl AsRef<Path>) -> Option<String> {
-        let mut buffer = [0; ATTRIBUTE_LIMIT];
-        let length = File::open(self.path(&path)).ok()?.read(&mut buffer).ok()?;
-        self.record(path, || Seen::File(buffer[..length].to_vec()));
-        let text = String::from_utf8_lossy(&buffer[..length]);
-        let text = text.trim();
-        (!text.is_empty()).then(|| text.to_owned())
+        let mut file = File::open(self.path(&path)).ok()?;
+        let mut short = [0; SHORT];
+        let length = file.read(&mut short).ok()?;
+        let mut bytes = short[..length].to_vec();
+        if length == SHORT {
+            let rest = (ATTRIBUTE_LIMIT - SHORT) as u64;
+            file.take(rest).read_to_end(&mut bytes).ok()?;
+        }
+        let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+        self.record(path, || Seen::File(bytes));
+        (!text.is_empty()).then_some(text)
     }
 
     /// A number of an attribute in hexadecimal, with or without `0x`.

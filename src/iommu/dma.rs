@@ -11,6 +11,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
@@ -24,8 +25,11 @@ use crate::types::Size;
 
 const WORD: usize = size_of::<u64>();
 
-/// The least memory that is worth a thread of its own when pages are populated.
-pub(super) const PIECE: usize = 32 << 20;
+/// The least memory that is worth a call of its own when pages are populated.
+const LEAST: usize = 8 << 20;
+
+/// How many pieces each thread gets, where they are not too small.
+const PIECES: usize = 64;
 
 /// Memory for devices to reach, its pages populated: new memory, or a part of a file.
 ///
@@ -46,7 +50,7 @@ impl DmaBuffer {
     /// [`IommuError::NoPages`] if this host cannot give all of it in such pages.
     pub fn allocate(size: Size, pages: PageKind) -> Result<Self, IommuError> {
         let buffer = Self::reserve(size, pages)?;
-        buffer.populate(0..buffer.size, pages)?;
+        buffer.populate(0..buffer.size, pages, processors())?;
         let first = buffer.address().as_ptr() as usize;
         let all_huge = || transparent_bytes(first, first + buffer.size) == buffer.size as u64;
         if pages == PageKind::Transparent && !all_huge() {
@@ -106,16 +110,27 @@ impl DmaBuffer {
         })
     }
 
-    /// Puts pages of this kind, which the buffer was reserved for, behind a part of it.
-    pub fn populate(&self, part: Range<usize>, pages: PageKind) -> Result<(), IommuError> {
+    /// Puts pages of this kind, which the buffer was reserved for, behind a part of it, by this many threads at most.
+    pub fn populate(
+        &self,
+        part: Range<usize>,
+        pages: PageKind,
+        threads: usize,
+    ) -> Result<(), IommuError> {
         let Some(size) = Size::new(part.len() as u64) else {
             return Ok(());
         };
         let page = pages.page(size)? as usize; // The buffer has whole pages.
         let start = self.start + part.start / page * page;
         let end = self.start + part.end.next_multiple_of(page).min(self.size);
-        populate(&self.mapping, start..end, page, Advice::PopulateWrite)
-            .map_err(|error| not_given(size, pages, &error))
+        populate(
+            &self.mapping,
+            start..end,
+            page,
+            Advice::PopulateWrite,
+            threads,
+        )
+        .map_err(|error| not_given(size, pages, &error))
     }
 
     /// Has the kernel pin its first `size` bytes, as a map does, until [`Pinner::unpin`].
@@ -160,7 +175,7 @@ impl DmaBuffer {
         };
         let mapping = mapping.map_err(failed)?;
         mapping.advise(Advice::DontFork).map_err(failed)?;
-        populate(&mapping, 0..length, PIECE, advice).map_err(failed)?;
+        populate(&mapping, 0..length, LEAST, advice, processors()).map_err(failed)?;
         Ok(Self {
             mapping,
             start: 0,
@@ -294,29 +309,56 @@ fn not_given(size: Size, pages: PageKind, error: &io::Error) -> IommuError {
     }
 }
 
-/// Puts pages behind memory, in pieces by as many threads as there are processors. Pieces are multiples of `page`.
+/// How many threads run at the same time.
+pub(super) fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The bytes of the pieces that several threads share memory out by.
+///
+/// They take one after the other, as none knows how soon the next one starts: a kernel that is not preempted lets a new thread wait on
+/// its processor until the first one comes back from a piece.
+pub(super) fn piece(bytes: usize, threads: usize) -> usize {
+    let piece = bytes / PIECES / threads.max(1);
+    piece.next_multiple_of(LEAST).max(LEAST)
+}
+
+/// Does `count` pieces of work by this many threads at most, each taking the next one; after a failure the rest is not begun.
+pub(super) fn share_out<E: Send>(
+    count: usize,
+    threads: usize,
+    one: impl Fn(usize) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<(), E> {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= count {
+                return Ok(());
+            }
+            one(at).inspect_err(|_| next.store(count, Ordering::Relaxed))?;
+        }
+    };
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(count)).map(|_| scope.spawn(work)).collect();
+        others.into_iter().fold(work(), |result, other| {
+            result.and(other.join().expect("the work does not panic"))
+        })
+    })
+}
+
+/// Puts pages behind memory, in pieces by several threads. Pieces are multiples of `page`.
 fn populate(
     mapping: &MmapRaw,
     memory: Range<usize>,
     page: usize,
     advice: Advice,
+    threads: usize,
 ) -> io::Result<()> {
-    let most = thread::available_parallelism().map_or(1, usize::from);
-    let threads = (memory.len() / PIECE).clamp(1, most);
-    let piece = memory.len().div_ceil(threads).next_multiple_of(page);
-    let one = |start: usize| {
-        let length = piece.min(memory.end - start);
-        mapping.advise_range(advice, start, length)
-    };
-    let mut starts = memory.clone().step_by(piece);
-    let first = starts.next().unwrap_or(memory.start);
-    thread::scope(|scope| {
-        let others: Vec<_> = starts
-            .map(|start| scope.spawn(move || one(start)))
-            .collect();
-        others.into_iter().fold(one(first), |result, other| {
-            result.and(other.join().expect("advising does not panic"))
-        })
+    let piece = piece(memory.len(), threads).next_multiple_of(page);
+    share_out(memory.len().div_ceil(piece), threads, |at| {
+        let start = memory.start + at * piece;
+        mapping.advise_range(advice, start, piece.min(memory.end - start))
     })
 }
 

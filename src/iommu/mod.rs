@@ -28,4 +28,4 @@ pub use error::{Blocker, Holder, IommuError};
 pub use iova::{IovaAllocator, IovaError};
 pub use pages::PageKind;
 pub use part::Part;
-pub use strategy::{Memory, alignment};
+pub use strategy::{Memory, Way, alignment};

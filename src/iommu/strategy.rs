@@ -4,13 +4,13 @@
 //! the IOMMU's page table. So memory is made of huge pages where it can be, populated by all processors at once, and placed so
 //! that the IOMMU can use huge pages as well: addresses in this process and IOVAs agree modulo the huge page.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
-use super::dma::PIECE;
 use super::dma::mapping::Pieces;
+use super::dma::{piece, processors};
 use super::{AddressSpace, DmaBuffer, DmaMapping, IommuError, PageKind};
 use crate::types::{Backend, Iova, Protection, Size};
 
@@ -27,6 +27,38 @@ pub struct Memory {
     pages: PageKind,
     /// Whether all its pages were put there. Nobody else has them to take them away; what the kernel swaps out, a map brings back.
     populated: AtomicBool,
+    threads: usize,
+}
+
+/// How memory is mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By one call, through its memfd.
+    File,
+    /// By one call, by its address.
+    Once,
+    /// In pieces of this many bytes, by this many threads.
+    Pieces {
+        /// Bytes of a piece.
+        size: usize,
+        /// Threads.
+        threads: usize,
+    },
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => f.write_str("by one call, through a memfd"),
+            Self::Once => f.write_str("by one call"),
+            Self::Pieces { size, threads: 1 } => {
+                write!(f, "in pieces of {} MiB, by 1 thread", size >> 20)
+            }
+            Self::Pieces { size, threads } => {
+                write!(f, "in pieces of {} MiB, by {threads} threads", size >> 20)
+            }
+        }
+    }
 }
 
 impl Memory {
@@ -35,8 +67,7 @@ impl Memory {
     ///
     /// 1. With iommufd, which maps them through their memfd: reserved pages of 2 MiB, if enough are free and the size is a multiple of them.
     ///    Larger ones only on demand: a page is filled with zeros by one processor, so that a few large ones take longer;
-    /// 2. transparent huge pages, if one fits. type1 maps them in pieces while others are filled with zeros (in a guest, for 1 GiB,
-    ///    faster than reserved pages: `tests/benchmark/run`);
+    /// 2. transparent huge pages, if one fits;
     /// 3. with type1, reserved pages where there are no transparent ones;
     /// 4. base pages.
     pub fn new(
@@ -80,6 +111,7 @@ impl Memory {
             part,
             pages,
             populated: AtomicBool::new(false),
+            threads: processors(),
         })
     }
 
@@ -87,6 +119,33 @@ impl Memory {
     #[must_use]
     pub fn pages(&self) -> PageKind {
         self.pages
+    }
+
+    /// The same, populated and mapped by this many threads; otherwise by as many as there are processors.
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// How [`Self::map`] maps it in this address space.
+    #[must_use]
+    pub fn way(&self, space: &dyn AddressSpace) -> Way {
+        if space.backend() == Backend::Type1 {
+            return Way::Once;
+        }
+        if self.buffer.is_file() {
+            return Way::File;
+        }
+        let populated = self.populated.load(Ordering::Acquire);
+        let size = piece(self.part.len(), self.threads);
+        if populated || self.part.len() <= size {
+            return Way::Once;
+        }
+        Way::Pieces {
+            size,
+            threads: self.threads.min(self.part.len().div_ceil(size)),
+        }
     }
 
     /// The memory itself.
@@ -103,33 +162,32 @@ impl Memory {
 
     /// Puts its pages behind it, and maps it.
     ///
-    /// Reserved pages are mapped at once, through their memfd where the kernel can, which spares it looking each page up. All else is mapped
-    /// in pieces by all processors: while one fills the pages of a piece with zeros, another has the kernel map one. type1 maps one
-    /// piece at a time, iommufd several. Once its pages are there, all of it is mapped by one call.
+    /// All processors fill pages with zeros. iommufd maps other than reserved pages in pieces: while one processor fills a piece, another has
+    /// the kernel map one. Reserved pages are mapped through their memfd where the kernel can, which spares it looking each page up.
+    /// type1 gets all in one call: to count what it locks, it waits in each until no processor fills pages (`vfio_lock_acct` of
+    /// drivers/vfio/vfio_iommu_type1.c). Once its pages are there, memory is mapped by one call anywhere.
     pub fn map(
         &self,
         space: &Arc<dyn AddressSpace>,
         iova: Iova,
         protection: Protection,
     ) -> Result<DmaMapping, IommuError> {
-        if self.populated.load(Ordering::Acquire) {
-            return DmaMapping::through_file(space, &self.buffer, self.part(), iova, protection);
-        }
-        let populate = |part: Range<usize>| self.buffer.populate(part, self.pages);
-        let pieces = Pieces {
-            size: PIECE,
-            threads: thread::available_parallelism().map_or(1, usize::from),
-            ready: &populate,
-        };
-        if !self.buffer.is_file() && self.part.len() > pieces.size {
-            let mapping =
-                DmaMapping::in_pieces(space, &self.buffer, self.part(), iova, protection, &pieces)?;
+        let (buffer, part) = (&self.buffer, self.part());
+        if let Way::Pieces { size, threads } = self.way(&**space) {
+            let pieces = Pieces {
+                size,
+                threads,
+                ready: &|piece| buffer.populate(piece, self.pages, 1),
+            };
+            let mapping = DmaMapping::in_pieces(space, buffer, part, iova, protection, &pieces)?;
             self.populated.store(true, Ordering::Release);
             return Ok(mapping);
         }
-        populate(self.part())?;
-        self.populated.store(true, Ordering::Release);
-        DmaMapping::through_file(space, &self.buffer, self.part(), iova, protection)
+        if !self.populated.load(Ordering::Acquire) {
+            buffer.populate(part.clone(), self.pages, self.threads)?;
+            self.populated.store(true, Ordering::Release);
+        }
+        DmaMapping::through_file(space, buffer, part, iova, protection)
     }
 }
 

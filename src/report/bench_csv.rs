@@ -102,7 +102,7 @@ mod tests {
         let series = &record.series[0];
         let first = lines.next().unwrap();
         assert!(
-            first.starts_with("map,type1,4096,4K,address,1,1,0,,map,0x100000000,1,400,"),
+            first.starts_with("map,type1,4096,4K,address,1,1,0,,map,0x100000000,1,200,"),
             "{first}"
         );
         let cells: Vec<&str> = first.split(',').collect();

@@ -13,6 +13,9 @@ use crate::types::ExitClass;
 /// Up to how many series all are shown, those too that did not change.
 const FEW: usize = 12;
 
+/// From what resolution on it is told what makes it better.
+const UNSTEADY: f64 = 0.1;
+
 /// How many series that only one record has are named.
 const NAMED: usize = 8;
 
@@ -195,10 +198,16 @@ impl CompareReport {
             writeln!(
                 out,
                 "In half of them a change of {:.1} % or more would have been seen: intervals come from how much launches differ, and hold for \
-                 all series together ({:.0} %).",
+                 all series together with {:.0} % confidence.",
                 part * 100.0,
                 CONFIDENCE_OF_ALL * 100.0
             )?;
+            if part > UNSTEADY {
+                writeln!(
+                    out,
+                    "Steadier runs show more: stop other work on the host, or give bench more time (--duration)."
+                )?;
+            }
         }
         match count(Verdict::Unknown) {
             0 => Ok(()),

@@ -8,7 +8,7 @@ use crate::checks::Verdict;
 
 /// How one check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum JunitResult<'r> {
+pub(super) enum JunitResult<'r> {
     /// It passed.
     Passed,
     /// It failed, for this reason.
@@ -19,15 +19,15 @@ enum JunitResult<'r> {
 
 /// One check.
 #[derive(Debug, Clone, Copy)]
-struct JunitCase<'r> {
+pub(super) struct JunitCase<'r> {
     /// Its stable ID.
-    id: &'r str,
+    pub id: &'r str,
     /// How it ended.
-    result: JunitResult<'r>,
+    pub result: JunitResult<'r>,
     /// How long it took.
-    took: Duration,
+    pub took: Duration,
     /// What there is to read beside the result: evidence, lines of the kernel's log, what to do.
-    details: &'r str,
+    pub details: &'r str,
 }
 
 /// What `test` found, for a continuous integration system: a suite for each device, a case for each check.
@@ -62,16 +62,16 @@ pub fn test_junit(devices: &[DeviceReport]) -> Result<String, quick_junit::Seria
 
 /// Results in the making: a suite for each device.
 #[derive(Debug)]
-struct Junit(Report);
+pub(super) struct Junit(Report);
 
 impl Junit {
     /// No results yet, of the command that has this name.
-    fn new(command: &str) -> Self {
+    pub fn new(command: &str) -> Self {
         Self(Report::new(format!("iommu-tool {command}")))
     }
 
     /// The results of one device.
-    fn add<'r>(&mut self, device: &str, cases: impl IntoIterator<Item = JunitCase<'r>>) {
+    pub fn add<'r>(&mut self, device: &str, cases: impl IntoIterator<Item = JunitCase<'r>>) {
         let mut suite = TestSuite::new(device);
         let mut whole = Duration::ZERO;
         for case in cases {
@@ -106,7 +106,7 @@ impl Junit {
     ///
     /// # Errors
     /// XML cannot be made of it; the texts have no such characters left.
-    fn finish(&self) -> Result<String, quick_junit::SerializeError> {
+    pub fn finish(&self) -> Result<String, quick_junit::SerializeError> {
         self.0.to_string()
     }
 }

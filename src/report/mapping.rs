@@ -360,6 +360,7 @@ mod tests {
             iova: Iova(iova),
             size,
             pages: "thp".to_owned(),
+            way: None,
             protection: Protection::ReadWrite,
             name: Some("ring".to_owned()),
             file,

@@ -21,12 +21,14 @@ mod junit;
 mod list;
 mod mapping;
 mod progress;
+mod prometheus;
 mod recover;
 mod series;
 mod show;
 mod sparkline;
 mod style;
 mod tree;
+mod validate;
 mod vfs;
 mod walk;
 
@@ -51,8 +53,12 @@ pub use mapping::{BytesReport, MapReport, MapsReport, UnmapReport};
 pub use progress::Progress;
 pub use recover::RecoverReport;
 pub use show::{OpenedDevice, OpenedInterrupts, OpenedRegion, ShowReport};
-pub use style::Style;
+pub use style::{Painted, Style};
 pub use tree::{Placed, TreeReport};
+pub use validate::{
+    ValidateList, ValidateReport, Validated, ValidatedDevice, validate_junit, validate_metrics,
+    validate_page,
+};
 pub use vfs::VfsReport;
 pub use walk::{CpuPiece, CpuView, Missing, PhysicalAddress, Source, WalkReport};
 

@@ -1,6 +1,6 @@
 //! What a measured series is about, in words.
 
-use crate::bench::{Key, Route};
+use crate::bench::{ANY_PAGES, Key, Route};
 use crate::types::{Size, Suite};
 
 /// Bytes as people write them: `2M`.
@@ -12,6 +12,7 @@ pub(super) fn size(bytes: u64) -> String {
 pub(super) fn pages(kind: &str) -> String {
     match kind {
         "thp" => "THP".to_owned(),
+        ANY_PAGES => "pages of any size".to_owned(),
         "best" => "the best pages".to_owned(),
         size => format!("{size} pages"),
     }

@@ -220,6 +220,7 @@ mod tests {
                     iova: Iova(*iova),
                     size: *size,
                     pages: "4K".to_owned(),
+                    way: None,
                     protection: Protection::ReadWrite,
                     name: None,
                     file: None,

@@ -112,30 +112,41 @@ pub(super) fn map(
     let source = request.file.as_ref().zip(file);
     let is_file = source.as_ref().is_some_and(|(source, _)| !source.private);
     let protection = request.protection;
-    let (mapping, buffer, start, pages) = match source {
+    let (mapping, buffer, start, pages, way) = match source {
         Some((source, file)) if !source.private => {
             let writable = protection != Protection::Read;
             let buffer = Arc::new(share(source, &file, size, writable)?);
             let mapping = DmaMapping::new(space, &buffer, 0..buffer.size(), iova, protection)?;
-            (mapping, buffer, 0, "file".to_owned())
+            (mapping, buffer, 0, "file".to_owned(), None)
         }
         source => {
             if let Some((source, file)) = &source {
                 check_file(source, file, size)?;
             }
-            let memory = Memory::new(&**space, size, pages, iova)?;
+            let mut memory = Memory::new(&**space, size, pages, iova)?;
+            if let Some(threads) = request.threads {
+                memory = memory.with_threads(threads as usize);
+            }
+            let way = memory.way(&**space);
             if let Some((source, file)) = source {
                 copy(source, &file, &memory)?;
             }
             let mapping = memory.map(space, iova, protection)?;
             let (buffer, pages) = (memory.buffer().clone(), memory.pages().to_string());
-            (mapping, buffer, memory.part().start, pages)
+            (
+                mapping,
+                buffer,
+                memory.part().start,
+                pages,
+                Some(way.to_string()),
+            )
         }
     };
     let info = MappingInfo {
         iova,
         size: request.size,
         pages,
+        way,
         protection: request.protection,
         name: request.name.clone(),
         file: request.file.clone(),

@@ -137,6 +137,9 @@ pub struct MapRequest {
     /// The pages to use for new memory.
     #[serde(default)]
     pub pages: Pages,
+    /// How many threads populate and map new memory; as many as there are processors if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
     /// What devices may do with it.
     pub protection: Protection,
     /// What the user calls it.
@@ -184,6 +187,9 @@ pub enum Pages {
     /// The processor's base pages.
     #[serde(rename = "4K")]
     Base,
+    /// Transparent huge pages.
+    #[serde(rename = "thp")]
+    Transparent,
     /// Reserved pages of 2 MiB.
     #[serde(rename = "2M")]
     Huge2M,
@@ -289,6 +295,9 @@ pub struct MappingInfo {
     pub size: u64,
     /// The pages of the memory: `4K`, `thp`, `2M`, `1G`; `file` for those of a file.
     pub pages: String,
+    /// How it was mapped, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way: Option<String>,
     /// What devices may do with it.
     pub protection: Protection,
     /// What the user calls it.

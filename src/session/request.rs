@@ -49,6 +49,7 @@ pub(super) fn page_kind(pages: Pages) -> Option<PageKind> {
     match pages {
         Pages::Auto => None,
         Pages::Base => Some(PageKind::Base),
+        Pages::Transparent => Some(PageKind::Transparent),
         Pages::Huge2M => huge(2 << 20),
         Pages::Huge1G => huge(1 << 30),
     }

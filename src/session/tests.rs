@@ -80,6 +80,7 @@ fn request(size: u64) -> MapRequest {
         size,
         iova: None,
         pages: Pages::Base,
+        threads: None,
         protection: Protection::ReadWrite,
         name: None,
         file: None,

@@ -227,6 +227,7 @@ fn request(size: u64, iova: Option<Iova>) -> MapRequest {
         size,
         iova,
         pages: Pages::Auto,
+        threads: None,
         protection: RW,
         name: None,
         file: None,

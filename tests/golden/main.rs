@@ -109,6 +109,24 @@ fn server_says_what_virtual_functions_it_has_and_what_would_change() {
 }
 
 #[test]
+fn server_says_what_would_be_validated_and_what_cannot_be() {
+    expect(
+        "two-socket-server",
+        "validate",
+        &[
+            "validate --list",
+            "--json validate --list",
+            "validate enp94s0f0",
+            "validate enp94s0f0 --vfs 2",
+            "validate enp94s0f0 --vfs 9999",
+            "validate nvme1 --vfs 2",
+            "validate nvme1 eno2 --vfs 2",
+            "validate",
+        ],
+    );
+}
+
+#[test]
 fn server_hands_devices_over() {
     expect(
         "two-socket-server",

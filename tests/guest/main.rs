@@ -5,6 +5,7 @@
 
 mod binding;
 mod clients;
+mod expecting;
 mod holding;
 mod in_use;
 mod looking;
@@ -16,6 +17,7 @@ mod refusals;
 mod required;
 mod running;
 mod safety;
+mod validating;
 mod virtual_functions;
 
 #[path = "../lab/mod.rs"]
@@ -56,6 +58,8 @@ fn main() {
         recovering::trials(),
         running::trials(),
         virtual_functions::trials(),
+        expecting::trials(),
+        validating::trials(),
         clients::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();

@@ -120,7 +120,7 @@ fn launch(stage: &mut Stage<'_>) -> Result<ControlFlow<()>, BenchError> {
     stage.sample_all(Pace::Cold, subjects)
 }
 
-/// Step by step, each for all of the memory.
+/// Step by step, each for all of the memory, by one thread: as a program does that knows no better.
 struct Plain {
     space: Arc<dyn AddressSpace>,
     shape: Shape,
@@ -132,7 +132,7 @@ impl Subject for Plain {
         let (kind, size) = (self.shape.pages.kind, self.shape.size as usize);
         let begin = Instant::now();
         let buffer = DmaBuffer::reserve(self.shape.size(), kind)?;
-        buffer.populate(0..size, kind)?;
+        buffer.populate(0..size, kind, 1)?;
         let populated = Instant::now();
         let buffer = Arc::new(buffer);
         let mapping = DmaMapping::new(

@@ -64,9 +64,14 @@ impl<'h> TemporaryFunctions<'h> {
     /// Puts the number and the switch for drivers back, whatever signals come. Returns the number.
     ///
     /// # Errors
-    /// It could not be done; the journal still says what is to be restored.
+    /// One is in use, or it could not be done; the journal still says what is to be restored.
     pub fn end(&self) -> Result<u16, BindingError> {
         let _signals = HeldSignals::hold()?;
+        let sriov = sriov_of(self.host, &self.pf)?;
+        // The kernel would wait for whoever holds one, and nobody else could change the device meanwhile.
+        if sriov.count() != self.entry.before {
+            refuse_in_use(self.host, &sriov, &[])?;
+        }
         let restored = put_back(&self.change(&|| None), &self.entry)?;
         self.journal.set_functions(self.pf.bdf, None)?;
         Ok(restored)

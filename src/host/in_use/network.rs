@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::routes::Routes;
 use super::sessions::Sockets;
 use super::{Look, Usage, Use, some};
-use crate::host::{Holder, Host, PciDevice};
+use crate::host::{Holder, Host, PciDevice, is_vfio_driver};
 use crate::types::UseReason;
 
 const NET: &str = "/sys/class/net";
@@ -202,6 +202,7 @@ impl Usage<'_> {
         // Interfaces go with their driver. That of virtio has them in a folder of its own.
         let below = match device.driver.as_deref()? {
             "pcieport" => return None,
+            driver if is_vfio_driver(driver) => return None,
             "virtio-pci" => self.host.names(&folder),
             _ => Vec::new(),
         };

@@ -5,10 +5,8 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
-use super::DmaBuffer;
+use super::{DmaBuffer, share_out};
 use crate::iommu::{AddressSpace, IommuError};
 use crate::types::{Iova, IovaRange, Protection};
 
@@ -88,7 +86,6 @@ impl DmaMapping {
     ) -> Result<Self, IommuError> {
         let (range, _) = place(buffer, &part, iova)?;
         let count = part.len().div_ceil(pieces.size);
-        let next = AtomicUsize::new(0);
         let one = |at: usize| -> Result<(), IommuError> {
             let start = part.start + at * pieces.size;
             let piece = start..(start + pieces.size).min(part.end);
@@ -98,26 +95,9 @@ impl DmaMapping {
             // SAFETY: as in `new`; the whole is taken out at once.
             unsafe { space.map(range, memory, protection) }
         };
-        let work = || -> Result<(), IommuError> {
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                if at >= count {
-                    return Ok(());
-                }
-                // After a failure the rest is not begun.
-                one(at).inspect_err(|_| next.store(count, Ordering::Relaxed))?;
-            }
-        };
         // From here on what is mapped is unmapped when this is dropped.
         let mapping = Self::of(space, buffer, range, protection);
-        thread::scope(|scope| {
-            let others: Vec<_> = (1..pieces.threads.min(count))
-                .map(|_| scope.spawn(work))
-                .collect();
-            others.into_iter().fold(work(), |result, other| {
-                result.and(other.join().expect("mapping does not panic"))
-            })
-        })?;
+        share_out(count, pieces.threads, one)?;
         Ok(mapping)
     }
 
@@ -266,6 +246,7 @@ impl Drop for DmaMapping {
 #[cfg(test)]
 pub mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use nix::errno::Errno;
 

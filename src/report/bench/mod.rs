@@ -9,10 +9,12 @@ use std::io::{self, Write};
 
 use super::duration::duration;
 use super::{Report, Style};
-use crate::bench::{MeasuredDevice, Phase, Record, Route, SAMPLES_FOR_P99, Series};
+use crate::bench::{
+    ANY_PAGES, Comparison, Fit, MeasuredDevice, Record, Route, SAMPLES_FOR_P99, Series,
+};
 use crate::types::Suite;
 use tables::{parts_table, rows_table, steps_table};
-use words::{formula, statement, write_breakdown};
+use words::{formula, write_breakdown};
 
 impl Report for Record {
     const KIND: &'static str = "bench";
@@ -108,7 +110,10 @@ impl Record {
         let table = match suite {
             Suite::Cold => parts_table(series),
             Suite::Open => steps_table(style, series),
-            _ => rows_table(style, suite, series),
+            _ => rows_table(style, suite, series, &|key| {
+                let known = |one: &&Comparison| self.series[one.of].key == *key;
+                Some(self.comparisons.iter().find(known)?.ratio)
+            }),
         };
         for line in table.lines() {
             writeln!(out, "{}", line.trim_end())?;
@@ -123,15 +128,19 @@ impl Record {
                 write_breakdown(out, style, breakdown)?;
             }
         }
-        for comparison in &self.comparisons {
-            let (of, with) = (&self.series[comparison.of], &self.series[comparison.with]);
-            if of.key.suite == suite && of.key.phase != Phase::Unmap {
-                let statement = statement(&of.key, &with.key, comparison.ratio);
-                writeln!(out, "  {statement}")?;
-            }
-        }
-        for fit in self.fits.iter().filter(|fit| fit.suite == suite) {
-            if fit.suite == Suite::Map && fit.route == Route::Address {
+        // One for all kinds of pages says more than one for each.
+        let plain = |fit: &&Fit| (fit.suite, fit.route) == (Suite::Map, Route::Address);
+        for fit in self
+            .fits
+            .iter()
+            .filter(plain)
+            .filter(|_| suite == Suite::Map)
+        {
+            let whole = |other: &Fit| {
+                other.pages == ANY_PAGES && (other.backend, other.phase) == (fit.backend, fit.phase)
+            };
+            let has_whole = self.fits.iter().filter(plain).any(whole);
+            if fit.pages == ANY_PAGES || !has_whole {
                 writeln!(out, "  {}", formula(fit))?;
             }
         }
@@ -191,4 +200,61 @@ fn capital(text: &str) -> String {
 
 fn sentence(text: &str) -> String {
     capital(text) + "."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{Phase, Ratio, example};
+
+    fn text(record: &Record) -> String {
+        let mut text = Vec::new();
+        record.text(&mut text, Style::new(false)).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn a_row_has_its_steps_beside_each_other_and_each_suite_a_table() {
+        let record = example::record(1);
+        let text = text(&record);
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        let heading = [
+            "backend", "pages", "size", "map", "±", "p99", "unmap", "±", "p99", "count", "map/4",
+            "KiB",
+        ];
+        assert!(lines.iter().any(|line| *line == heading), "{text}");
+        let row = |start: &[&str]| lines.iter().find(|line| line.starts_with(start));
+        assert!(row(&["type1", "4K", "64K"]).is_some(), "{text}");
+        for suite in [
+            "map", "cold", "churn", "threads", "devices", "file", "dma", "open",
+        ] {
+            let heading = format!("{suite}:");
+            assert!(row(&[&heading]).is_some(), "no {heading} in {text}");
+        }
+        assert!(row(&["24G", "through", "iommufd,"]).is_some(), "{text}");
+        assert!(text.contains("not measured: file, type1"), "{text}");
+        assert!(!text.contains("PARTIAL"));
+    }
+
+    #[test]
+    fn what_was_interrupted_says_so_and_ratios_have_a_column() {
+        let mut record = example::record(1);
+        record.complete = false;
+        let churn = |one: &Series| one.key.suite == Suite::Churn;
+        let of = record.series.iter().rposition(churn).unwrap();
+        let ratio = Ratio {
+            estimate: 1.25,
+            interval: None,
+        };
+        record.comparisons = vec![Comparison { of, with: 0, ratio }];
+        let row = of - usize::from(record.series[of].key.phase != Phase::Map);
+        record.comparisons[0].of = row;
+        let text = text(&record);
+        assert!(text.contains("map to alone"), "{text}");
+        assert!(text.contains(" 1.250\n"), "{text}");
+        assert!(text.ends_with("measured until then.\n"), "{text}");
+    }
 }

@@ -2,8 +2,8 @@
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
-use super::words::bytes;
-use crate::bench::{Interval, Key, Phase, Route, Series};
+use super::words::{bytes, ratio_name, ratio_text};
+use crate::bench::{Interval, Key, Phase, Ratio, Route, Series};
 use crate::report::Style;
 use crate::report::duration::duration;
 use crate::report::series::size;
@@ -57,7 +57,14 @@ pub fn parts_table(series: &[Series]) -> Table {
 }
 
 /// A line for each row, with the figures of its steps beside each other.
-pub fn rows_table(style: Style, suite: Suite, series: &[Series]) -> Table {
+///
+/// `ratio` gives how the first step of a row stands to that of the plain row.
+pub fn rows_table(
+    style: Style,
+    suite: Suite,
+    series: &[Series],
+    ratio: &dyn Fn(&Key) -> Option<Ratio>,
+) -> Table {
     let columns = Columns::of(series);
     let rows = rows_of(series);
     let mut names = Vec::new();
@@ -73,6 +80,10 @@ pub fn rows_table(style: Style, suite: Suite, series: &[Series]) -> Table {
         }
         .to_owned(),
     );
+    let has_ratios = series.iter().any(|one| ratio(&one.key).is_some());
+    if has_ratios {
+        names.push(ratio_name(suite).to_owned());
+    }
     if style.is_colored() {
         names.push("spread".to_owned());
     }
@@ -94,6 +105,10 @@ pub fn rows_table(style: Style, suite: Suite, series: &[Series]) -> Table {
             (Some(time), None) => duration(time),
             (None, None) => String::new(),
         });
+        if has_ratios {
+            let ratio = ratio(&first.key);
+            cells.push(ratio.map_or_else(String::new, |ratio| ratio_text(suite, ratio)));
+        }
         if style.is_colored() {
             cells.push(sparkline(&first.distribution));
         }

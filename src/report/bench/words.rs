@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::bench::{Breakdown, Fit, Interval, Key, Phase, Ratio, Route};
 use crate::report::Style;
 use crate::report::duration::duration;
-use crate::report::series::{size, subject};
+use crate::report::series::{pages as kind, size, subject};
 use crate::report::sparkline::bar;
 use crate::types::Suite;
 
@@ -16,43 +16,30 @@ pub fn row_name(key: &Key) -> String {
     format!("{suite} {backend} {}", subject(key))
 }
 
-/// A ratio in words: what was varied, and what that costs.
-pub fn statement(of: &Key, with: &Key, ratio: Ratio) -> String {
-    let shape = [
-        of.size.map(size),
-        of.pages.as_ref().map(|pages| format!("of {pages} pages")),
-        Some(format!("through {}", of.backend)),
-    ];
-    let shape: Vec<String> = shape.into_iter().flatten().collect();
-    let shape = format!("{} {}", of.phase, shape.join(" "));
+/// What the ratio of a row says, as the heading of its column.
+pub fn ratio_name(suite: Suite) -> &'static str {
+    match suite {
+        Suite::Map => "map to bare",
+        Suite::Churn => "map to alone",
+        Suite::Threads => "maps in the same time",
+        Suite::Devices => "map to one device",
+        _ => "map to address",
+    }
+}
+
+/// A ratio, and where it is with 95 % confidence. For threads how many times as much they do.
+pub fn ratio_text(suite: Suite, ratio: Ratio) -> String {
     let Ratio { estimate, interval } = ratio;
-    let range = interval.map_or_else(String::new, |Interval { low, high }| {
-        format!(" ({low:.3} to {high:.3})")
-    });
-    match of.suite {
-        Suite::Threads => {
-            let faster = 1.0 / estimate;
-            let range = interval.map_or_else(String::new, |Interval { low, high }| {
-                format!(" ({:.2} to {:.2})", 1.0 / high, 1.0 / low)
-            });
-            format!(
-                "{shape}: {} threads make {faster:.2}{range} times as many as one",
-                of.threads
-            )
-        }
-        Suite::Map => format!("{shape}: {estimate:.3}{range} times the bare call"),
-        Suite::Churn => format!(
-            "{shape}: beside {} others {estimate:.2}{range} times as long as alone",
-            of.live
+    let (estimate, interval) = match (suite, interval) {
+        (Suite::Threads, interval) => (
+            1.0 / estimate,
+            interval.map(|Interval { low, high }| (1.0 / high, 1.0 / low)),
         ),
-        Suite::Devices => format!(
-            "{shape}: with {} devices {estimate:.2}{range} times as long as with one",
-            of.devices
-        ),
-        _ => format!(
-            "{shape}: by {} {estimate:.3}{range} times as long as by {}",
-            of.route, with.route
-        ),
+        (_, interval) => (estimate, interval.map(|Interval { low, high }| (low, high))),
+    };
+    match interval {
+        Some((low, high)) => format!("{estimate:.3} ({low:.3} to {high:.3})"),
+        None => format!("{estimate:.3}"),
     }
 }
 
@@ -68,14 +55,10 @@ pub fn formula(fit: &Fit) -> String {
         error,
         ..
     } = fit;
-    let mut text = format!(
-        "{phase} of {pages} pages through {backend}: {}",
-        duration(*base)
-    );
-    if base < &0.0 {
-        text = format!("{phase} of {pages} pages through {backend}: 0");
-    }
-    text += &format!(" + {} for each 4 KiB", duration(page.max(0.0)));
+    // A fit may come out below what is possible.
+    let (base, page) = (duration(base.max(0.0)), duration(page.max(0.0)));
+    let memory = kind(pages);
+    let mut text = format!("{phase} of {memory} through {backend}: {base} + {page} for each 4 KiB");
     if let Some(run) = run {
         text += &format!(" + {} for each contiguous piece", duration(*run));
     }
@@ -96,7 +79,7 @@ pub fn write_breakdown(out: &mut dyn Write, style: Style, breakdown: &Breakdown)
     let total: f64 = start().map(|part| part.time).sum();
     let how = match route {
         Route::Strategy => "the fastest way, as 'map' takes it".to_owned(),
-        _ => format!("{pages} pages, one map"),
+        _ => format!("{pages} pages, by one thread"),
     };
     write!(
         out,

@@ -11,8 +11,12 @@ const STYLE: &str = include_str!("style.css");
 pub enum Tone {
     /// As any text.
     Plain,
+    /// What went well.
+    Good,
     /// What to take note of.
     Caution,
+    /// What is wrong.
+    Bad,
     /// What matters less.
     Faint,
 }
@@ -21,7 +25,9 @@ impl Tone {
     fn class(self) -> &'static str {
         match self {
             Self::Plain => "plain",
+            Self::Good => "good",
             Self::Caution => "caution",
+            Self::Bad => "bad",
             Self::Faint => "faint",
         }
     }
@@ -31,16 +37,14 @@ impl Tone {
 #[derive(Debug, Clone)]
 pub struct Cell {
     text: String,
+    tone: Tone,
     is_number: bool,
 }
 
 impl Cell {
     /// A text.
     pub fn text(text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            is_number: false,
-        }
+        Self::toned(text, Tone::Plain)
     }
 
     /// A number with its unit, which is aligned at the right.
@@ -48,6 +52,15 @@ impl Cell {
         Self {
             is_number: true,
             ..Self::text(text)
+        }
+    }
+
+    /// A text with a tone.
+    pub fn toned(text: impl Into<String>, tone: Tone) -> Self {
+        Self {
+            text: text.into(),
+            tone,
+            is_number: false,
         }
     }
 }
@@ -88,6 +101,11 @@ impl Page {
         self.add(format_args!("<h2>{}</h2>", Escaped(text)));
     }
 
+    /// A heading within a section.
+    pub fn minor_heading(&mut self, text: &str) {
+        self.add(format_args!("<h3>{}</h3>", Escaped(text)));
+    }
+
     /// A paragraph.
     pub fn paragraph(&mut self, text: &str, tone: Tone) {
         self.add(format_args!(
@@ -95,6 +113,20 @@ impl Page {
             tone.class(),
             Escaped(text)
         ));
+    }
+
+    /// The one line that says how it ended.
+    pub fn verdict(&mut self, text: &str, tone: Tone) {
+        self.add(format_args!(
+            "<div class=\"verdict {}\">{}</div>",
+            tone.class(),
+            Escaped(text)
+        ));
+    }
+
+    /// Lines as they are, as of a log.
+    pub fn verbatim(&mut self, text: &str) {
+        self.add(format_args!("<pre>{}</pre>", Escaped(text)));
     }
 
     /// Statements, one below the other.
@@ -132,12 +164,12 @@ impl Page {
         for row in rows {
             self.add(format_args!("<tr>"));
             for cell in row {
-                let class = if cell.is_number {
-                    " class=\"number\""
-                } else {
-                    ""
-                };
-                self.add(format_args!("<td{class}>{}</td>", Escaped(&cell.text)));
+                let number = if cell.is_number { "number " } else { "" };
+                self.add(format_args!(
+                    "<td class=\"{number}{}\">{}</td>",
+                    cell.tone.class(),
+                    Escaped(&cell.text)
+                ));
             }
             self.add(format_args!("</tr>"));
         }
@@ -213,7 +245,7 @@ mod tests {
     #[test]
     fn texts_cannot_become_markup() {
         let mut page = Page::new("a & b");
-        page.paragraph("<script>", Tone::Caution);
+        page.paragraph("<script>", Tone::Bad);
         page.table(
             &["\"quoted\""],
             &[vec![Cell::number("1 < 2")], vec![Cell::text("x")]],
@@ -229,9 +261,9 @@ mod tests {
         let html = page.finish();
 
         assert!(html.contains("<title>a &amp; b</title>"));
-        assert!(html.contains("<p class=\"caution\">&lt;script&gt;</p>"));
+        assert!(html.contains("<p class=\"bad\">&lt;script&gt;</p>"));
         assert!(html.contains("<th class=\"number\">&quot;quoted&quot;</th>"));
-        assert!(html.contains("<td class=\"number\">1 &lt; 2</td>"));
+        assert!(html.contains("<td class=\"number plain\">1 &lt; 2</td>"));
         assert!(html.contains("<svg role=\"img\" aria-label=\"&lt;p&gt;\" width=\"1\">"));
         assert!(html.contains("<li>&lt;ul&gt;</li>"));
         assert!(html.contains("<summary>&lt;b&gt;</summary>"));

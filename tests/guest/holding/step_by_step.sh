@@ -34,5 +34,15 @@ for transfer in 'read --size 4096' 'write --data ff'; do
 done
 cmp /tmp/before /dev/shm/window
 
+echo "How memory is mapped is said with -v, and goes by what is asked for:"
+iommu-tool -v map $device --size 128M --page-size thp --threads 2 2>/tmp/said >/dev/null
+case $1 in
+    type1) way='by one call' ;;
+    iommufd) way='in pieces of 8 MiB, by 2 threads' ;;
+esac
+grep "thp pages, mapped $way" /tmp/said
+iommu-tool -v map $device --size 64K --page-size 4K 2>/tmp/said >/dev/null
+grep '4K pages, mapped by one call' /tmp/said
+
 iommu-tool unmap $device --all
 iommu-tool unbind $device
