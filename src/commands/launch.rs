@@ -1,6 +1,6 @@
 //! A launch of `bench`, as a process of its own.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -44,7 +44,8 @@ pub fn measure(context: &Context) -> anyhow::Result<ExitClass> {
     };
     let launched = bench::launch(&job, &mut watch);
     drop(progress);
-    serde_json::to_writer(io::stdout().lock(), &launched)?;
+    // As an error of writing: whoever asked for it may be gone.
+    serde_json::to_writer(io::stdout().lock(), &launched).map_err(io::Error::from)?;
     Ok(ExitClass::Done)
 }
 
@@ -56,7 +57,7 @@ pub fn in_process(job: &Job, interrupt: &Interrupt) -> Launched {
         // Nobody else waits for it, whatever became of the talk.
         let status = child.wait()?;
         serde_json::from_slice(&answer?)
-            .with_context(|| format!("the process that measures ended too early: {status}"))
+            .map_err(|_| anyhow!("the process that measures ended too early: {status}"))
     };
     attempt().unwrap_or_else(|error| Launched::failed(ExitClass::Failed, format!("{error:#}")))
 }
