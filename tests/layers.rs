@@ -10,7 +10,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "commands",
         &[
             "cli", "report", "checks", "bench", "session", "engine", "device", "iommu", "binding",
-            "host", "types",
+            "host", "sys", "types",
         ],
     ),
     ("cli", &["types"]),

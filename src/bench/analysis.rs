@@ -54,7 +54,12 @@ pub fn conclude(record: &mut Record, plan: &Plan, acts: &[Act]) {
     record.fits = acts.iter().flat_map(fits).collect();
     record.breakdowns = breakdowns(&record.series, acts, plan.guest.map(|size| size.bytes()));
     let warnings = warnings(&record.environment, &record.series, &record.fits);
-    record.warnings = warnings.into_iter().map(Warned::from).collect();
+    let clock = slow_clock(record.method.clock, &record.environment);
+    record.warnings = warnings
+        .into_iter()
+        .chain(clock)
+        .map(Warned::from)
+        .collect();
 }
 
 /// What a series is compared with: the plain case of the same suite. `None` for the plain case itself.
@@ -292,6 +297,17 @@ const NOISE: f64 = 0.05;
 /// A fit that is off by more than this part says little.
 const MISFIT: f64 = 0.15;
 
+/// A look at a clock takes longer than this, in nanoseconds, where the kernel has to be asked, or a device.
+const SLOW_CLOCK: f64 = 300.0;
+
+fn slow_clock(nanoseconds: f64, environment: &Environment) -> Option<Warning> {
+    let source = environment.clock_source.clone();
+    (nanoseconds > SLOW_CLOCK).then_some(Warning::SlowClock {
+        nanoseconds,
+        source,
+    })
+}
+
 fn warnings(environment: &Environment, series: &[Series], fits: &[Fit]) -> Vec<Warning> {
     let mut warnings = Vec::new();
     if let Some(spread) = median(series.iter().filter_map(spread).collect()) {
@@ -442,6 +458,9 @@ mod tests {
         ] {
             assert!(found.contains(&expected), "{expected:?} in {found:?}");
         }
+
+        assert_eq!(slow_clock(60.0, &environment), None);
+        assert!(slow_clock(1000.0, &environment).is_some());
 
         environment.governor = Some("performance".to_owned());
         environment.transparent_huge_pages = Some("madvise".to_owned());

@@ -86,6 +86,7 @@ const FIELDS: &[Field] = &[
     ("processors", |host| host.processors.to_string()),
     ("NUMA node of the processor", |host| known(host.node)),
     ("scaling governor", |host| known(host.governor.as_ref())),
+    ("clock source", |host| known(host.clock_source.as_ref())),
     ("virtual machine", |host| yes_no(host.virtual_machine)),
     ("transparent huge pages", |host| {
         known(host.transparent_huge_pages.as_ref())

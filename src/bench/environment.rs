@@ -23,6 +23,8 @@ pub struct Environment {
     pub node: Option<u32>,
     /// The scaling governor of the processors.
     pub governor: Option<String>,
+    /// What the kernel tells the time by, as `tsc`.
+    pub clock_source: Option<String>,
     /// The load average of the last minute before the run.
     pub load: Option<f64>,
     /// Whether this is a virtual machine.
@@ -150,6 +152,7 @@ impl Environment {
                 .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
             node: host.own_node(),
             governor: host.governor(),
+            clock_source: host.clock_source(),
             load: host.load(),
             virtual_machine: host.is_virtual_machine(),
             memory: host.total_memory(),

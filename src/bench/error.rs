@@ -32,6 +32,14 @@ pub enum BenchError {
         /// Why it failed.
         source: io::Error,
     },
+    /// The process of a launch says why it ended early, in words.
+    #[error("{reason}")]
+    Launch {
+        /// The exit status that this leads to.
+        class: ExitClass,
+        /// Why.
+        reason: String,
+    },
     /// The IOMMU lets the device reach memory at its physical address.
     #[error(
         "the IOMMU does not translate what the device writes: it reached physical memory, so no more is written. Run 'iommu-tool test'"
@@ -101,6 +109,7 @@ impl BenchError {
             Self::Iommu(error) => error.class(),
             Self::Device(error) => error.class(),
             Self::Engine(error) => error.class(),
+            Self::Launch { class, .. } => *class,
             Self::Bare(_)
             | Self::Io { .. }
             | Self::NotTranslated

@@ -272,6 +272,7 @@ fn environment() -> Environment {
         processors: 2,
         node: Some(0),
         governor: Some("performance".to_owned()),
+        clock_source: Some("tsc".to_owned()),
         load: Some(0.3),
         virtual_machine: true,
         memory: Some(4 << 30),

@@ -10,6 +10,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod example;
 mod fit;
+mod launch;
 mod plan;
 mod record;
 mod run;
@@ -25,12 +26,13 @@ pub use compare::{CONFIDENCE_OF_ALL, Change, Changes, Verdict, compare};
 pub use difference::Difference;
 pub use environment::{Environment, HugePageReserve, MeasuredDevice, MeasuredIommu, MeasuredSpace};
 pub use error::BenchError;
+pub use launch::{End, Job, Launched, Step, launch};
 pub use plan::{LAUNCHES, Plan, PlannedDevice, PlannedPages, Row, Shape};
 pub use record::{
     ANY_PAGES, Block, Breakdown, Comparison, Fit, Key, Method, ParseRecordError, Part, Phase,
     Record, Route, Series, Skipped, Unit,
 };
-pub use run::{Outcome, Step, run};
+pub use run::{Outcome, run};
 pub use statistics::{
     Interval, Ratio, SAMPLES_FOR_P99, SAMPLES_FOR_P99_9, Summary, block_median, distribution,
     interval_of_median, median, paired_ratio, unpaired_ratio,

@@ -1,19 +1,21 @@
 //! What is to be measured.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use super::record::{Key, Phase, Route};
 use crate::iommu::PageKind;
 use crate::types::{Backend, Iova, PciId, Size, Suite, VfioNode};
 
-/// How often address spaces, devices and memory are made anew.
+/// How many processes measure, one after the other, each in address spaces, with devices and memory of its own.
 ///
-/// What is decided once for all that follows (which physical pages the memory and the IOMMU's tables are made of, say) is decided several
-/// times that way. The process stays the same: all but a percent of each call is spent in the kernel, which a new process would not change.
+/// What is decided once for all that follows (which physical pages the memory and the IOMMU's tables are made of, where the program's code
+/// and memory lie) is decided several times that way. The process matters: between two of them, times differ by several times of what they
+/// do within one, by 10 % for short calls.
 pub const LAUNCHES: u32 = 5;
 
 /// A device to measure with.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedDevice {
     /// How VFIO offers it.
     pub node: VfioNode,
@@ -22,7 +24,7 @@ pub struct PlannedDevice {
 }
 
 /// A kind of pages to measure with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PlannedPages {
     /// The kind.
     pub kind: PageKind,
@@ -31,7 +33,7 @@ pub struct PlannedPages {
 }
 
 /// What a run of `bench` is to measure.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Plan {
     /// The device that is measured with, and others for the suite that takes several.
     pub devices: Vec<PlannedDevice>,

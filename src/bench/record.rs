@@ -53,7 +53,7 @@ pub struct Method {
     pub started: u64,
     /// How long it took, in seconds.
     pub seconds: f64,
-    /// How often address spaces, devices and memory were made anew.
+    /// How many processes measured, one after the other, each with address spaces, devices and memory of its own.
     pub launches: u32,
     /// Samples thrown away before each series in each launch, at most.
     pub warm_up: u32,

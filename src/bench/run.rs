@@ -1,25 +1,17 @@
 //! Runs a plan, and makes the record of it.
 
-use std::ops::ControlFlow;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::BenchError;
 use super::analysis;
 use super::environment::{Environment, MeasuredSpace};
+use super::launch::{End, Launched};
 use super::plan::{LAUNCHES, Plan, Row};
 use super::record::{Method, Record, Skipped, Unit};
-use super::sampler::{Amount, BLOCK, Samples, WARM_UP};
+use super::sampler::{BLOCK, Samples, WARM_UP};
 use super::space::Opened;
-use super::suites::{Memory, Stage, SuiteEntry, entry};
+use super::suites::{Memory, SuiteEntry, entry};
 use crate::types::{Backend, Size, Suite};
-
-/// What is done at the moment, for the progress.
-pub struct Step<'s> {
-    /// What is measured.
-    pub row: &'s Row,
-    /// How much of the whole plan is done, from 0 to 1.
-    pub done: f64,
-}
 
 /// What came of a run.
 pub struct Outcome {
@@ -29,18 +21,15 @@ pub struct Outcome {
     pub error: Option<BenchError>,
 }
 
-/// The most samples of a series in one launch: from five of them the percentile 99.9 is shown.
-const MOST: usize = 10_000;
-
 /// A suite with a backend, and what is measured of it.
 pub(super) struct Act {
-    entry: &'static SuiteEntry,
+    pub(super) entry: &'static SuiteEntry,
     pub(super) backend: Backend,
     pub(super) rows: Vec<Row>,
     pub(super) samples: Vec<Samples>,
 }
 
-/// Measures all of the plan; `watch` sees each step and may end it early.
+/// Measures all of the plan; `measure` has a launch measured, by a process of its own.
 ///
 /// What does not fit the limits of the host is refused before anything is measured.
 ///
@@ -49,7 +38,7 @@ pub(super) struct Act {
 pub fn run(
     plan: &Plan,
     mut environment: Environment,
-    watch: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+    measure: &mut dyn FnMut(u32) -> Launched,
 ) -> Result<Outcome, BenchError> {
     let started = SystemTime::now().duration_since(UNIX_EPOCH);
     let begin = Instant::now();
@@ -57,41 +46,20 @@ pub fn run(
         environment.spaces.push(measured_space(plan, *backend)?);
     }
     let (mut acts, skipped) = acts(plan)?;
-    let pace = Pace::of(plan, &acts);
-    let mut error = None;
-    let mut complete = true;
-    'launches: for launch in 0..LAUNCHES {
-        let count = acts.len();
-        for (at, act) in acts.iter_mut().enumerate() {
-            let before = f64::from(launch) + at as f64 / count as f64;
-            let mut watch = |row: &Row, done: f64| {
-                let all = f64::from(LAUNCHES);
-                watch(Step {
-                    row,
-                    done: (before + done / count as f64) / all,
-                })
-            };
-            let mut stage = Stage {
-                plan,
-                backend: act.backend,
-                rows: &act.rows,
-                samples: &mut act.samples,
-                launch,
-                amount: pace.amount(act.entry, act.rows.len(), launch),
-                watch: &mut watch,
-            };
-            match (act.entry.launch)(&mut stage) {
-                Ok(ControlFlow::Continue(())) => {}
-                Ok(ControlFlow::Break(())) => {
-                    complete = false;
-                    break 'launches;
-                }
-                Err(failed) => {
-                    complete = false;
-                    error = Some(failed);
-                    break 'launches;
-                }
-            }
+    for act in &acts {
+        check(plan, act.entry.suite, (act.entry.memory)(&act.rows))?;
+        check_places(plan, act.backend, &act.rows)?;
+    }
+    let mut end = End::Complete;
+    for launch in 0..LAUNCHES {
+        let launched = measure(launch);
+        let all = acts.iter_mut().flat_map(|act| &mut act.samples);
+        for (samples, more) in all.zip(launched.samples) {
+            samples.append(more);
+        }
+        end = launched.end;
+        if end != End::Complete {
+            break;
         }
     }
     let method = Method {
@@ -108,7 +76,7 @@ pub fn run(
         .collect();
     let mut record = Record {
         unit: Unit::Nanoseconds,
-        complete,
+        complete: end == End::Complete,
         method,
         environment,
         warnings: Vec::new(),
@@ -119,6 +87,10 @@ pub fn run(
         breakdowns: Vec::new(),
     };
     analysis::conclude(&mut record, plan, &acts);
+    let error = match end {
+        End::Failed { class, reason } => Some(BenchError::Launch { class, reason }),
+        End::Complete | End::Interrupted => None,
+    };
     Ok(Outcome { record, error })
 }
 
@@ -135,7 +107,7 @@ fn measured_space(plan: &Plan, backend: Backend) -> Result<MeasuredSpace, BenchE
 }
 
 /// What is to be measured, in order, and what cannot be.
-fn acts(plan: &Plan) -> Result<(Vec<Act>, Vec<Skipped>), BenchError> {
+pub(super) fn acts(plan: &Plan) -> Result<(Vec<Act>, Vec<Skipped>), BenchError> {
     let (mut acts, mut skipped) = (Vec::new(), Vec::new());
     for suite in &plan.suites {
         for backend in &plan.backends {
@@ -150,8 +122,6 @@ fn acts(plan: &Plan) -> Result<(Vec<Act>, Vec<Skipped>), BenchError> {
             if rows.is_empty() {
                 continue;
             }
-            check(plan, *suite, (entry.memory)(&rows))?;
-            check_places(plan, *backend, &rows)?;
             acts.push(Act {
                 samples: rows
                     .iter()
@@ -208,47 +178,6 @@ fn check_places(plan: &Plan, backend: Backend, rows: &[Row]) -> Result<(), Bench
         opened.room.place_at(plan.iova, size)?;
     }
     Ok(())
-}
-
-/// How many samples rows get.
-enum Pace {
-    /// This many in all launches.
-    Exactly(usize),
-    /// As many as there is time for: each suite's own, by this factor.
-    Stretched(f64),
-}
-
-impl Pace {
-    fn of(plan: &Plan, acts: &[Act]) -> Self {
-        if let Some(samples) = plan.samples {
-            return Self::Exactly(samples as usize);
-        }
-        let own: Duration = acts.iter().map(|act| act.entry.time).sum();
-        match plan.duration {
-            Some(wanted) if own > Duration::ZERO => {
-                Self::Stretched(wanted.as_secs_f64() / own.as_secs_f64())
-            }
-            _ => Self::Stretched(1.0),
-        }
-    }
-
-    /// What each of the rows of a suite gets in one launch.
-    fn amount(&self, entry: &SuiteEntry, rows: usize, launch: u32) -> Amount {
-        match self {
-            Self::Exactly(count) => {
-                let until = |launch: u32| (count * launch as usize).div_ceil(LAUNCHES as usize);
-                Amount::Exactly(until(launch + 1) - until(launch))
-            }
-            Self::Stretched(factor) => {
-                let share = factor / (rows * LAUNCHES as usize) as f64;
-                Amount::Within {
-                    time: entry.time.mul_f64(share),
-                    blocks: entry.least,
-                    most: MOST,
-                }
-            }
-        }
-    }
 }
 
 /// What reading the clock twice in a row takes, in nanoseconds: of batches, as one reading is shorter than the clock's steps, the quickest, as

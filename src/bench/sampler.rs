@@ -5,6 +5,7 @@
 //! other, two equal subjects differ by 1 to 5 %; in short blocks by 0.3 %.) Each round begins with another subject, and every other
 //! one goes backwards: what a subject leaves in the caches is no gift to always the same next one.
 
+use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,7 @@ pub fn nanoseconds(from: Instant, to: Instant) -> u64 {
 }
 
 /// The samples of one subject, of all launches, in the order in which they were taken.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Samples {
     /// For each step the time of each sample in nanoseconds.
     pub steps: Vec<Vec<u64>>,
@@ -53,7 +54,7 @@ pub struct Samples {
 }
 
 /// The place of a block in a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Span {
     launch: u32,
     round: u32,
@@ -69,6 +70,21 @@ impl Samples {
             steps: vec![Vec::new(); steps],
             ..Self::default()
         }
+    }
+
+    /// Adds the samples of another launch, of as many steps.
+    pub fn append(&mut self, other: Self) {
+        let before = self.count();
+        for (step, more) in self.steps.iter_mut().zip(other.steps) {
+            step.extend(more);
+        }
+        self.blocks
+            .extend(other.blocks.into_iter().map(|span| Span {
+                start: before + span.start,
+                ..span
+            }));
+        self.iova = other.iova.or(self.iova);
+        self.runs.extend(other.runs);
     }
 
     /// The number of samples.
@@ -158,7 +174,7 @@ pub enum Pace {
 pub struct Turn<'t> {
     /// What is measured.
     pub subject: Box<dyn Subject + 't>,
-    /// Its samples, those of earlier launches among them.
+    /// Its samples.
     pub samples: &'t mut Samples,
     /// How it is sampled.
     pub pace: Pace,
@@ -433,8 +449,11 @@ mod tests {
     fn launches_add_up() {
         let (log, mut samples) = (RefCell::default(), Samples::new(2));
         for launch in 0..2 {
-            let mut turns = [turn(Clockwork::new('a', &log), &mut samples)];
+            let mut own = Samples::new(2);
+            let mut turns = [turn(Clockwork::new('a', &log), &mut own)];
             let _ = fill(&mut turns, launch, Amount::Exactly(10), &mut go_on).unwrap();
+            drop(turns);
+            samples.append(own);
         }
         let blocks = samples.blocks(0);
         let places: Vec<_> = blocks
@@ -442,5 +461,8 @@ mod tests {
             .map(|block| (block.launch, block.round))
             .collect();
         assert_eq!((places, samples.count()), (vec![(0, 0), (1, 0)], 20));
+        let both = samples.by_block(0);
+        assert_eq!(both[0], (21..=30).collect::<Vec<u64>>());
+        assert_eq!(both[1], both[0]);
     }
 }

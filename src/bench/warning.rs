@@ -19,6 +19,13 @@ pub enum Warning {
         /// The governor that is not `performance`.
         governor: String,
     },
+    /// A look at the clock takes long, and every time holds one.
+    SlowClock {
+        /// What it takes, in nanoseconds.
+        nanoseconds: f64,
+        /// What the kernel told the time by before the run.
+        source: Option<String>,
+    },
     /// Ordinary memory is never made of huge pages.
     NoTransparentHugePages,
     /// Memory and device are at different sockets.
@@ -62,6 +69,14 @@ impl fmt::Display for Warning {
                 f,
                 "processors change their clock (scaling governor '{governor}')"
             ),
+            Self::SlowClock {
+                nanoseconds,
+                source,
+            } => write!(
+                f,
+                "a look at the clock takes {nanoseconds:.0} ns, and every time holds one (clock source '{}')",
+                source.as_deref().unwrap_or("unknown")
+            ),
             Self::NoTransparentHugePages => {
                 f.write_str("transparent huge pages are off, so ordinary memory maps page by page")
             }
@@ -97,6 +112,9 @@ impl Warning {
             }
             Self::FrequencyScaling { .. } => {
                 "write 'performance' to /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor while you measure"
+            }
+            Self::SlowClock { .. } => {
+                "dmesg says why the kernel gave up the TSC; tsc=nowatchdog on its command line keeps it, where it is known to be good"
             }
             Self::NoTransparentHugePages => {
                 "write 'madvise' to /sys/kernel/mm/transparent_hugepage/enabled"

@@ -1,18 +1,18 @@
 //! `bench DEVICE...`: what mapping and unmapping memory costs, and what belongs to it.
 
 use anyhow::Context as _;
-use std::ops::ControlFlow;
 use std::thread;
 
 use super::interrupt::Interrupt;
+use super::launch;
 use super::pages::page_kind;
 use super::target::{Target, targets};
 use super::{Context, Failure, write_file};
-use crate::bench::{self, Environment, Outcome, Plan, PlannedDevice, PlannedPages, Step};
+use crate::bench::{self, Environment, Job, Outcome, Plan, PlannedDevice, PlannedPages};
 use crate::cli::{BenchArgs, PagesChoice, SuiteChoice};
 use crate::host::Host;
 use crate::iommu::{self, BACKENDS, DmaBuffer, IommuError, PageKind};
-use crate::report::{Progress, bench_csv, bench_page, row_name};
+use crate::report::{bench_csv, bench_page};
 use crate::types::{Backend, BackendChoice, ExitClass, Iova, Size, Suite, VfioNode};
 
 /// Measures, and prints the figures.
@@ -20,25 +20,21 @@ use crate::types::{Backend, BackendChoice, ExitClass, Iova, Size, Suite, VfioNod
 /// # Errors
 /// The device is not there, not on a VFIO driver, or cannot be opened; a size does not fit.
 pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<ExitClass> {
+    if launch::is_asked_for() {
+        return launch::measure(context);
+    }
     let targets = targets(&context.host, &args.devices)?;
     let plan = plan(args, &targets, &context.host)?;
     let devices: Vec<_> = targets.iter().map(|target| target.device.clone()).collect();
     let environment = Environment::of(&context.host, &devices);
     let interrupt = Interrupt::keep()?;
-    let progress = Progress::bar(context.output.progress());
-    let mut watch = |step: Step<'_>| {
-        progress.say(&row_name(&step.row.key));
-        progress.set(step.done);
-        if interrupt.came() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+    let mut measure = |launch| {
+        let plan = plan.clone();
+        launch::in_process(&Job { plan, launch }, &interrupt)
     };
     let cannot = || format!("cannot measure {}", devices[0].bdf);
     let Outcome { record, error } =
-        bench::run(&plan, environment, &mut watch).with_context(cannot)?;
-    drop(progress);
+        bench::run(&plan, environment, &mut measure).with_context(cannot)?;
     if let Some(path) = &args.html {
         write_file(path, &bench_page(&record))?;
     }

@@ -15,6 +15,7 @@ mod hand_over;
 mod hold;
 mod holder;
 mod interrupt;
+mod launch;
 mod list;
 mod map;
 mod maps;

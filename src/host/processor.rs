@@ -5,6 +5,7 @@ use super::Host;
 const CPUINFO_LIMIT: u64 = 64 << 10;
 const STAT_LIMIT: u64 = 4 << 10;
 const PROCESSORS: &str = "/sys/devices/system/cpu";
+const CLOCK_SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
 
 /// Where /proc/PID/stat has the number of the processor (proc_pid_stat(5)), counted from what follows the name in brackets.
 const PROCESSOR_FIELD: usize = 39 - 3;
@@ -24,6 +25,12 @@ impl Host {
     #[must_use]
     pub fn governor(&self) -> Option<String> {
         self.attribute(format!("{PROCESSORS}/cpu0/cpufreq/scaling_governor"))
+    }
+
+    /// What the kernel tells the time by, as `tsc`. Where it gave up the processors' own counters, a look at the clock takes a microsecond.
+    #[must_use]
+    pub fn clock_source(&self) -> Option<String> {
+        self.attribute(CLOCK_SOURCE)
     }
 
     /// How many processes wanted to run at a time in the last minute, on average.
@@ -67,6 +74,7 @@ mod tests {
         let host = Host::at(folder.path());
         assert_eq!((host.processor_model(), host.governor()), (None, None));
         assert_eq!((host.load(), host.own_node()), (None, None));
+        assert_eq!(host.clock_source(), None);
 
         write(
             "proc/cpuinfo",
@@ -80,9 +88,14 @@ mod tests {
             "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
             "powersave\n",
         );
+        write(
+            "sys/devices/system/clocksource/clocksource0/current_clocksource",
+            "hpet\n",
+        );
 
         assert_eq!(host.processor_model().unwrap(), "A Processor 9000");
         assert_eq!(host.governor().unwrap(), "powersave");
+        assert_eq!(host.clock_source().unwrap(), "hpet");
         assert_eq!((host.load(), host.own_node()), (Some(1.25), Some(1)));
     }
 }

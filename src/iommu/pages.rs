@@ -12,7 +12,7 @@ const TRANSPARENT: &str = "/sys/kernel/mm/transparent_hugepage";
 const HUGE: &str = "/sys/kernel/mm/hugepages";
 
 /// The pages that back a [`super::DmaBuffer`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum PageKind {
     /// The processor's base pages, 4 KiB on x86 (MADV_NOHUGEPAGE).
     Base,

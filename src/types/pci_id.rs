@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Vendor, device and class of a PCI function, as its configuration space gives them (PCI Local Bus 3.0, section 6.2.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct PciId {
     /// Vendor ID.
     pub vendor: u16,

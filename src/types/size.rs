@@ -4,7 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A size in bytes, at least 1. Units are powers of 1024, as for page sizes: `4K` is 4096.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(try_from = "u64", into = "u64")]
 pub struct Size(u64);
 
 /// Why a text is no size.
@@ -29,6 +32,20 @@ impl Size {
     #[must_use]
     pub const fn bytes(self) -> u64 {
         self.0
+    }
+}
+
+impl TryFrom<u64> for Size {
+    type Error = ParseSizeError;
+
+    fn try_from(bytes: u64) -> Result<Self, Self::Error> {
+        Self::new(bytes).ok_or(ParseSizeError::Zero)
+    }
+}
+
+impl From<Size> for u64 {
+    fn from(size: Size) -> Self {
+        size.bytes()
     }
 }
 

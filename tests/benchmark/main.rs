@@ -8,6 +8,7 @@ mod calls;
 mod holder;
 mod memory;
 mod program;
+mod same;
 mod turns;
 
 #[path = "../lab/mod.rs"]
@@ -112,6 +113,8 @@ fn main() -> Result<()> {
         ["bars"] => print_bars(&(1..=9).collect::<Vec<_>>()),
         ["bars", wanted @ ..] => print_bars(&numbers(wanted)?),
         ["holder"] => print_holder(),
+        ["same"] => print_same(20),
+        ["same", runs] => print_same(runs.parse().context(USAGE)?),
         [] => {
             print_bars(&(1..=9).collect::<Vec<_>>())?;
             print_holder()
@@ -134,7 +137,7 @@ fn boot(machine: Machine) -> Result<Guest> {
     Guest::boot(&machine, &lab::binary()?)
 }
 
-const USAGE: &str = "usage: tests/benchmark/run [bars [NUMBER...] | holder]";
+const USAGE: &str = "usage: tests/benchmark/run [bars [NUMBER...] | holder | same [RUNS]]";
 
 /// Binds both devices; their addresses are $1 and $2 then.
 const BIND: &str = "set -eu
@@ -210,6 +213,13 @@ fn in_guest(devices: [&str; 2], entries: &[Entry], launch: usize, wanted: &[u8])
         }
     }
     Ok(())
+}
+
+/// How often equal runs of `bench` seem to differ.
+fn print_same(runs: u32) -> Result<()> {
+    lab::stop_on_signals()?;
+    ensure!(runs > 0, "a run is compared with another");
+    same::measure(runs)
 }
 
 /// What mappings cost through a holder.

@@ -82,7 +82,14 @@ fn kernel_parameters(machine: &Machine, shell: bool) -> String {
     };
     // While it boots, the kernel counts the timer's ticks in a moment of its own measure, and panics if they are too few, as they
     // are when the host is busy. Guests of other hypervisors do without that check too (arch/x86/kernel/kvm.c, cpu/mshyperv.c).
-    let mut parameters = vec!["console=ttyS0", log, "panic=-1", "no_timer_check"];
+    // A host that is busy makes the kernel mistrust the emulated TSC as well, and tell the time by a clock that takes a microsecond to look at.
+    let mut parameters = vec![
+        "console=ttyS0",
+        log,
+        "panic=-1",
+        "no_timer_check",
+        "tsc=nowatchdog",
+    ];
     match machine.iommu {
         Iommu::Intel => parameters.push("intel_iommu=on"),
         Iommu::IntelScalable => parameters.push("intel_iommu=on,sm_on"),

@@ -22,6 +22,7 @@ pub(super) fn environment(page: &mut Page, record: &Record) {
     row("processors", Some(host.processors.to_string()));
     row("NUMA node", host.node.map(|node| node.to_string()));
     row("scaling governor", host.governor.clone());
+    row("clock source", host.clock_source.clone());
     row("load before", host.load.map(|load| format!("{load:.2}")));
     let virtual_machine = if host.virtual_machine { "yes" } else { "no" };
     row("virtual machine", Some(virtual_machine.to_owned()));

@@ -1,0 +1,181 @@
+//! One launch of a plan, measured by a process of its own.
+
+use serde::{Deserialize, Serialize};
+use std::error::Error;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use super::BenchError;
+use super::plan::{LAUNCHES, Plan, Row};
+use super::run::{Act, acts};
+use super::sampler::{Amount, Samples};
+use super::suites::{Stage, SuiteEntry};
+use crate::types::ExitClass;
+
+/// What a process is told to measure.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// The plan, as the first process made it.
+    pub plan: Plan,
+    /// Which launch of it, from 0.
+    pub launch: u32,
+}
+
+/// What a launch found.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Launched {
+    /// The samples of each row of the plan.
+    pub(super) samples: Vec<Samples>,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How a launch ended. Samples that were taken before are kept in each case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// All was measured.
+    Complete,
+    /// It was told to end.
+    Interrupted,
+    /// Something failed.
+    Failed {
+        /// The exit status that this leads to.
+        class: ExitClass,
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+impl Launched {
+    /// Nothing came of it.
+    #[must_use]
+    pub fn failed(class: ExitClass, reason: String) -> Self {
+        Self {
+            samples: Vec::new(),
+            end: End::Failed { class, reason },
+        }
+    }
+}
+
+impl From<BenchError> for End {
+    fn from(error: BenchError) -> Self {
+        let mut reasons = vec![error.to_string()];
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            reasons.push(error.to_string());
+            cause = error.source();
+        }
+        Self::Failed {
+            class: error.class(),
+            reason: reasons.join(": "),
+        }
+    }
+}
+
+/// What is done at the moment, for the progress.
+pub struct Step<'s> {
+    /// What is measured.
+    pub row: &'s Row,
+    /// How much of the whole plan is done, from 0 to 1.
+    pub done: f64,
+}
+
+/// The most samples of a series in one launch: from five of them the percentile 99.9 is shown.
+const MOST: usize = 10_000;
+
+/// Measures one launch; `watch` sees each step and may end it early.
+#[must_use]
+pub fn launch(job: &Job, watch: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>) -> Launched {
+    let Job { plan, launch } = job;
+    let mut acts = match acts(plan) {
+        Ok((acts, _)) => acts,
+        Err(error) => {
+            return Launched {
+                samples: Vec::new(),
+                end: error.into(),
+            };
+        }
+    };
+    let end = match measure(plan, *launch, &mut acts, watch) {
+        Ok(ControlFlow::Continue(())) => End::Complete,
+        Ok(ControlFlow::Break(())) => End::Interrupted,
+        Err(error) => error.into(),
+    };
+    Launched {
+        samples: acts.into_iter().flat_map(|act| act.samples).collect(),
+        end,
+    }
+}
+
+fn measure(
+    plan: &Plan,
+    launch: u32,
+    acts: &mut [Act],
+    watch: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, BenchError> {
+    let pace = Pace::of(plan, acts);
+    let count = acts.len() as f64;
+    for (at, act) in acts.iter_mut().enumerate() {
+        let mut watch = |row: &Row, done: f64| {
+            watch(Step {
+                row,
+                done: (f64::from(launch) + (at as f64 + done) / count) / f64::from(LAUNCHES),
+            })
+        };
+        let mut stage = Stage {
+            plan,
+            backend: act.backend,
+            rows: &act.rows,
+            samples: &mut act.samples,
+            launch,
+            amount: pace.amount(act.entry, act.rows.len(), launch),
+            watch: &mut watch,
+        };
+        if (act.entry.launch)(&mut stage)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// How many samples rows get.
+enum Pace {
+    /// This many in all launches.
+    Exactly(usize),
+    /// As many as there is time for: each suite's own, by this factor.
+    Stretched(f64),
+}
+
+impl Pace {
+    fn of(plan: &Plan, acts: &[Act]) -> Self {
+        if let Some(samples) = plan.samples {
+            return Self::Exactly(samples as usize);
+        }
+        let own: Duration = acts.iter().map(|act| act.entry.time).sum();
+        match plan.duration {
+            Some(wanted) if own > Duration::ZERO => {
+                Self::Stretched(wanted.as_secs_f64() / own.as_secs_f64())
+            }
+            _ => Self::Stretched(1.0),
+        }
+    }
+
+    /// What each of the rows of a suite gets in one launch.
+    fn amount(&self, entry: &SuiteEntry, rows: usize, launch: u32) -> Amount {
+        match self {
+            Self::Exactly(count) => {
+                let until = |launch: u32| (count * launch as usize).div_ceil(LAUNCHES as usize);
+                Amount::Exactly(until(launch + 1) - until(launch))
+            }
+            Self::Stretched(factor) => {
+                let share = factor / (rows * LAUNCHES as usize) as f64;
+                Amount::Within {
+                    time: entry.time.mul_f64(share),
+                    blocks: entry.least,
+                    most: MOST,
+                }
+            }
+        }
+    }
+}
