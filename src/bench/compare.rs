@@ -7,6 +7,9 @@
 //! Runs differ by more than their launches let expect, as what slows a host down lasts longer than a launch. A run by itself cannot tell by
 //! how much, so it is allowed for by [`RUNS_VARY`].
 //!
+//! Every time holds one reading of the clock. Where the clock itself became slower, as when the kernel takes another clock source, that much of
+//! a change is the clock's: the interval reaches to what the ratio is without it.
+//!
 //! Of a hundred series, some always seem to have changed. So the intervals are as wide as it takes for all of them together to hold the
 //! truth with [`CONFIDENCE_OF_ALL`] (Bonferroni): each by itself is surer than that.
 
@@ -22,7 +25,7 @@ use super::student;
 pub const CONFIDENCE_OF_ALL: f64 = 0.99;
 
 /// How much equal runs differ by themselves, as a part of the variance of launches. Measured on a busy host: 0.18 in the mean of 46 series over
-/// 14 runs of 3 launches, 0.22 over 6 runs of 5; a little more for safety.
+/// 14 runs of 3 launches, 0.14 over 14 runs of 5; more for safety.
 const RUNS_VARY: f64 = 1.0 / 3.0;
 
 /// What two records say together.
@@ -133,10 +136,12 @@ pub fn compare(before: &Record, after: &Record) -> Changes {
             .entry(freedom)
             .or_insert_with(|| student::quantile(freedom, tail))
     };
+    let clock = after.method.clock - before.method.clock;
     let mut series: Vec<Change> = pairs
         .iter()
         .map(|(a, earlier, b, later)| {
             let ratio = ratio(a, earlier, b, later, &mut quantile);
+            let ratio = allow_for_clock(ratio, b.mean.exp(), clock);
             Change {
                 key: later.key.clone(),
                 before: a.mean.exp(),
@@ -240,6 +245,19 @@ fn ratio(
     Ratio {
         estimate: difference.exp(),
         interval,
+    }
+}
+
+/// The ratio with an interval that holds it without the change of the clock too: `after` is the second time, and `clock` by how much longer
+/// the clock takes to read then, in nanoseconds.
+fn allow_for_clock(ratio: Ratio, after: f64, clock: f64) -> Ratio {
+    let without = ((after - clock) / after).max(f64::MIN_POSITIVE);
+    Ratio {
+        interval: ratio.interval.map(|Interval { low, high }| Interval {
+            low: low * without.min(1.0),
+            high: high * without.max(1.0),
+        }),
+        ..ratio
     }
 }
 
@@ -364,5 +382,43 @@ mod tests {
         assert_eq!(changes.only_before, [sized(4096)]);
         assert_eq!(changes.only_after, [sized(16384)]);
         assert_eq!(changes.resolution(), None);
+    }
+
+    #[test]
+    fn a_slower_clock_is_no_slower_call_and_hides_no_slowdown_of_a_long_one() {
+        let mut noise = Noise::new(9);
+        let (short, long) = (
+            series(sized(4096), 4e3, 0.002, &mut noise),
+            series(sized(8192), 4e6, 0.002, &mut noise),
+        );
+        let before = of(vec![short.clone(), long.clone()]);
+        let (mut slower_short, mut slower_long) = (short, long);
+        slow_down(&mut slower_short, 1.25);
+        slow_down(&mut slower_long, 1.25);
+        let mut after = of(vec![slower_short, slower_long]);
+        let verdicts = |changes: &Changes| {
+            let of = |size| {
+                let one = changes.series.iter().find(|one| one.key == sized(size));
+                one.unwrap().verdict
+            };
+            (of(4096), of(8192))
+        };
+        assert_eq!(
+            verdicts(&compare(&before, &after)),
+            (Verdict::Slower, Verdict::Slower)
+        );
+
+        // The short call is slower by 1000 ns, and so is the clock.
+        after.method.clock += 1000.0;
+        assert_eq!(
+            verdicts(&compare(&before, &after)),
+            (Verdict::WithinNoise, Verdict::Slower)
+        );
+
+        // The other way round nothing became faster.
+        assert_eq!(
+            verdicts(&compare(&after, &before)),
+            (Verdict::WithinNoise, Verdict::Faster)
+        );
     }
 }

@@ -249,6 +249,8 @@ mod tests {
     use super::*;
     use crate::checks::doctor::Health;
     use crate::host::BarKind;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
 
     fn sriov(functions: &[&str]) -> Sriov {
         Sriov {
@@ -289,5 +291,50 @@ mod tests {
             overlaps(&shared),
             ["BAR 0 of 0000:02:10.0 and BAR 0 of 0000:02:10.2 share 0x12000"]
         );
+    }
+
+    /// A card below a root port without access control services, both in these groups.
+    fn below_an_open_port(port: u32, card: u32) -> (tempfile::TempDir, Host) {
+        let root = tempfile::tempdir().unwrap();
+        let sys = root.path().join("sys");
+        let devices = sys.join("bus/pci/devices");
+        std::fs::create_dir_all(&devices).unwrap();
+        for (place, class, header, kind, group) in [
+            ("0000:00:01.0", "bc06sc04", 1, 0x42, port),
+            ("0000:00:01.0/0000:01:00.0", "bc02sc00", 0, 0x02, card),
+        ] {
+            let folder = sys.join("devices/pci0000:00").join(place);
+            std::fs::create_dir_all(&folder).unwrap();
+            // A PCI Express Capability (PCI Express 4.0, section 7.5.3) that says what the function is, and no extended ones.
+            let mut config = vec![0; 4096];
+            (config[0x06], config[0x0e], config[0x34]) = (0x10, header, 0x40);
+            (config[0x40], config[0x42]) = (0x10, kind);
+            std::fs::write(folder.join("config"), config).unwrap();
+            let alias = format!("pci:v00008086d000010C9sv00000000sd00000000{class}i00");
+            std::fs::write(folder.join("modalias"), alias).unwrap();
+            let members = sys.join(format!("kernel/iommu_groups/{group}/devices"));
+            std::fs::create_dir_all(&members).unwrap();
+            let group = format!("../kernel/iommu_groups/{group}");
+            symlink(group, folder.join("iommu_group")).unwrap();
+            let (name, up) = (folder.file_name().unwrap(), Path::new("../../.."));
+            let folder = up.join("devices/pci0000:00").join(place);
+            symlink(&folder, devices.join(name)).unwrap();
+            symlink(up.join(folder), members.join(name)).unwrap();
+        }
+        let host = Host::at(root.path());
+        (root, host)
+    }
+
+    #[test]
+    fn a_port_that_does_not_isolate_is_named_unless_the_kernel_knows_better() {
+        let judged = |port, card| {
+            let (_root, host) = below_an_open_port(port, card);
+            acs(&host, &host.device("01:00.0".parse().unwrap()).unwrap())
+        };
+        let together = judged(1, 1);
+        assert_eq!(together.verdict, Health::Fail, "{together:?}");
+        let words = "the root port 0000:00:01.0 has no access control services";
+        assert!(together.detail.starts_with(words), "{together:?}");
+        assert_eq!(judged(1, 2).verdict, Health::Warn);
     }
 }

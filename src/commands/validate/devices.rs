@@ -213,7 +213,7 @@ impl Devices<'_> {
             Err(error) => {
                 let judged = Judged::fail(
                     format!("{error:#}"),
-                    "repeat it alone: iommu-tool bind, iommu-tool test -v",
+                    "do what the message says, or repeat it alone: iommu-tool bind, iommu-tool test -v",
                 );
                 examination.add(whole.end(FUNCTION_ENGINE.id, Some(bdf), Some(backend), judged));
                 false

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 use super::{Report, Style};
 use crate::checks::doctor::Health;
-use crate::checks::validate::{Checked, FUNCTION_ENGINE, Fitness, MapLatency, listed};
+use crate::checks::validate::{Checked, FUNCTION_ENGINE, Fitness, Judged, MapLatency, listed};
 use crate::types::{Backend, Bdf, ExitClass, Level};
 
 /// The most devices that are named in one line.
@@ -146,15 +146,18 @@ impl ValidateReport {
                 let without_dma = self.checks.iter().any(|check| {
                     check.id == FUNCTION_ENGINE.id && check.judged.verdict == Health::Skip
                 });
-                format!(
-                    "{subject} can be handed out{}: every check passed, through {}",
-                    if without_dma {
-                        ", as far as can be known without DMA"
-                    } else {
-                        ""
-                    },
-                    backends.join(" and ")
-                )
+                let known = if without_dma {
+                    ", as far as can be known without DMA"
+                } else {
+                    ""
+                };
+                let passed = match self.warned {
+                    0 => "every check passed".to_owned(),
+                    1 => "no check failed, one warned".to_owned(),
+                    count => format!("no check failed, {count} warned"),
+                };
+                let through = backends.join(" and ");
+                format!("{subject} can be handed out{known}: {passed}, through {through}")
             }
             Fitness::Unfit => format!(
                 "do not hand out {subject}: {}",
@@ -217,21 +220,30 @@ fn name_of_all(checks: &[&Checked]) -> String {
     name
 }
 
-/// Those together that say the same of several devices or interfaces.
+/// Those together that say the same of several devices or interfaces, but for the device's own name.
 fn alike<'c>(checks: impl Iterator<Item = &'c Checked>) -> Vec<Vec<&'c Checked>> {
-    let mut kinds: Vec<Vec<&Checked>> = Vec::new();
+    let mut kinds: Vec<(Vec<String>, Vec<&Checked>)> = Vec::new();
     for check in checks {
-        let same = |known: &&mut Vec<&Checked>| {
-            let first = known[0];
-            (first.id, &first.judged, &first.kernel_log)
-                == (check.id, &check.judged, &check.kernel_log)
-        };
-        match kinds.iter_mut().find(same) {
-            Some(known) => known.push(check),
-            None => kinds.push(vec![check]),
+        let own = check.device.map_or_else(String::new, |bdf| bdf.to_string());
+        let Judged {
+            detail, evidence, ..
+        } = &check.judged;
+        let words = [check.id, detail.as_str()].into_iter();
+        let words = words
+            .chain(evidence.iter().map(String::as_str))
+            .chain(check.judged.remedy.as_deref());
+        let says: Vec<String> = words
+            .map(|text| match own.as_str() {
+                "" => text.to_owned(),
+                own => text.replace(own, ""),
+            })
+            .collect();
+        match kinds.iter_mut().find(|(known, _)| *known == says) {
+            Some((_, same)) => same.push(check),
+            None => kinds.push((says, vec![check])),
         }
     }
-    kinds
+    kinds.into_iter().map(|(_, same)| same).collect()
 }
 
 fn word(verdict: Fitness) -> &'static str {
