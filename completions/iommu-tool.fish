@@ -357,7 +357,7 @@ type1\t'Only type1'
 iommufd\t'Only iommufd'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l sizes -d 'The sizes to map or to transfer, instead of those of each suite' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l size -d 'The memory of a guest, as 24G: how long does it take to map, and where does the time go? Measured if it fits in memory, else extrapolated from what fits. Suite cold' -r
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l pages -d 'The kinds of pages the memory is made of' -r -f -a "4k\t'Pages of 4 KiB'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l pages -d 'The kinds of pages the memory is made of; base pages are scattered in RAM on purpose, except in the suite cold' -r -f -a "4k\t'Pages of 4 KiB'
 thp\t'Transparent huge pages'
 2m\t'Explicit huge pages of 2 MiB (vm.nr_hugepages)'
 1g\t'Explicit huge pages of 1 GiB'"

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::BenchError;
 use super::plan::{LAUNCHES, Plan, Row};
@@ -26,6 +26,8 @@ pub struct Job {
 pub struct Launched {
     /// The samples of each row of the plan.
     pub(super) samples: Vec<Samples>,
+    /// What reading the clock takes in this process, in nanoseconds; `None` if it did not come to that.
+    pub(super) clock: Option<f64>,
     /// How it ended.
     pub end: End,
 }
@@ -48,13 +50,18 @@ pub enum End {
 }
 
 impl Launched {
+    fn nothing(end: End) -> Self {
+        Self {
+            samples: Vec::new(),
+            clock: None,
+            end,
+        }
+    }
+
     /// Nothing came of it.
     #[must_use]
     pub fn failed(class: ExitClass, reason: String) -> Self {
-        Self {
-            samples: Vec::new(),
-            end: End::Failed { class, reason },
-        }
+        Self::nothing(End::Failed { class, reason })
     }
 }
 
@@ -90,12 +97,7 @@ pub fn launch(job: &Job, watch: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>) -> 
     let Job { plan, launch } = job;
     let mut acts = match acts(plan) {
         Ok((acts, _)) => acts,
-        Err(error) => {
-            return Launched {
-                samples: Vec::new(),
-                end: error.into(),
-            };
-        }
+        Err(error) => return Launched::nothing(error.into()),
     };
     let end = match measure(plan, *launch, &mut acts, watch) {
         Ok(ControlFlow::Continue(())) => End::Complete,
@@ -104,6 +106,7 @@ pub fn launch(job: &Job, watch: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>) -> 
     };
     Launched {
         samples: acts.into_iter().flat_map(|act| act.samples).collect(),
+        clock: Some(clock()),
         end,
     }
 }
@@ -178,4 +181,19 @@ impl Pace {
             }
         }
     }
+}
+
+/// What reading the clock twice in a row takes, in nanoseconds: of batches, as one reading is shorter than the clock's steps, the quickest, as
+/// whatever else the host did meanwhile is no cost of the clock.
+fn clock() -> f64 {
+    const READS: u32 = 100;
+    let batch = |_| {
+        let begin = Instant::now();
+        for _ in 0..READS {
+            std::hint::black_box(Instant::now());
+        }
+        begin.elapsed()
+    };
+    let quickest = (0..100).map(batch).min().unwrap_or_default();
+    quickest.as_secs_f64() * 1e9 / f64::from(READS)
 }

@@ -10,6 +10,7 @@ use super::plan::{LAUNCHES, Plan, Row};
 use super::record::{Method, Record, Skipped, Unit};
 use super::sampler::{BLOCK, Samples, WARM_UP};
 use super::space::Opened;
+use super::statistics::median;
 use super::suites::{Memory, SuiteEntry, entry};
 use crate::types::{Backend, Size, Suite};
 
@@ -51,12 +52,14 @@ pub fn run(
         check_places(plan, act.backend, &act.rows)?;
     }
     let mut end = End::Complete;
+    let mut clocks = Vec::new();
     for launch in 0..LAUNCHES {
         let launched = measure(launch);
         let all = acts.iter_mut().flat_map(|act| &mut act.samples);
         for (samples, more) in all.zip(launched.samples) {
             samples.append(more);
         }
+        clocks.extend(launched.clock);
         end = launched.end;
         if end != End::Complete {
             break;
@@ -68,7 +71,8 @@ pub fn run(
         launches: LAUNCHES,
         warm_up: WARM_UP as u32,
         block: BLOCK as u32,
-        clock: clock(),
+        // It differs between processes, as everything does.
+        clock: median(clocks).unwrap_or_default(),
     };
     let series = acts
         .iter()
@@ -178,19 +182,4 @@ fn check_places(plan: &Plan, backend: Backend, rows: &[Row]) -> Result<(), Bench
         opened.room.place_at(plan.iova, size)?;
     }
     Ok(())
-}
-
-/// What reading the clock twice in a row takes, in nanoseconds: of batches, as one reading is shorter than the clock's steps, the quickest, as
-/// whatever else the host did meanwhile is no cost of the clock.
-fn clock() -> f64 {
-    const READS: u32 = 100;
-    let batch = |_| {
-        let begin = Instant::now();
-        for _ in 0..READS {
-            std::hint::black_box(Instant::now());
-        }
-        begin.elapsed()
-    };
-    let quickest = (0..100).map(batch).min().unwrap_or_default();
-    quickest.as_secs_f64() * 1e9 / f64::from(READS)
 }

@@ -105,9 +105,9 @@ impl Room {
 
 /// Memory of this shape, all of it in RAM, its base pages in no order.
 ///
-/// How many base pages happen to follow each other in RAM decides how long it takes to map them, by a factor of 50 and more. The kernel hands
-/// out what was freed last, so this goes by what ran before on the host: it stays the same for a while, and is another one for the next run.
-/// Populated in a random order, next to no two of them follow each other, whatever the kernel has: every page is entered by itself.
+/// How many base pages happen to follow each other in RAM decides how long they take to map, by a factor of 4 (2 MiB in the lab). The kernel
+/// hands out what was freed last, so it goes by what ran before on the host: it stays the same for a while, and is another for the next run.
+/// Populated in a random order, next to no two of them follow each other, whatever the kernel has: every page is a piece by itself.
 ///
 /// # Errors
 /// It cannot be had.

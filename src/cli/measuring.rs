@@ -45,7 +45,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "SIZE")]
     pub size: Option<Size>,
 
-    /// The kinds of pages the memory is made of
+    /// The kinds of pages the memory is made of; base pages are scattered in RAM on purpose, except in the suite cold
+    ///
+    /// How many base pages happen to follow each other in RAM decides how long they take to map, by a factor of 4, and goes by what
+    /// ran before.
     #[arg(
         long,
         value_name = "KIND,...",

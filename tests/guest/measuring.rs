@@ -115,7 +115,7 @@ fn measures(guest: &mut Guest, backends: &[&str]) -> Result<(), Failed> {
 fn same_and_slower(guest: &mut Guest) -> Result<(), Failed> {
     let measure = |iova: &str, file: &str| {
         format!(
-            "iommu-tool bench --json --suite map --backend type1 --pages thp --sizes 64M --samples 200 --iova {iova} {NVME} >{file}"
+            "iommu-tool bench --json --suite map --backend type1 --pages thp --sizes 64M --duration 8s --iova {iova} {NVME} >{file}"
         )
     };
     let script = format!(
