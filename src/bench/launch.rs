@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::BenchError;
 use super::plan::{LAUNCHES, Plan, Row};
+use super::record::Key;
 use super::run::{Act, acts};
 use super::sampler::{Amount, Samples};
 use super::suites::{Stage, SuiteEntry};
@@ -24,8 +25,8 @@ pub struct Job {
 /// What a launch found.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Launched {
-    /// The samples of each row of the plan.
-    pub(super) samples: Vec<Samples>,
+    /// The samples of each row. A launch may have other rows than the next one: whether a device is quick enough for some is found out in each.
+    pub(super) samples: Vec<(Key, Samples)>,
     /// What reading the clock takes in this process, in nanoseconds; `None` if it did not come to that.
     pub(super) clock: Option<f64>,
     /// How it ended.
@@ -105,7 +106,10 @@ pub fn launch(job: &Job, watch: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>) -> 
         Err(error) => error.into(),
     };
     Launched {
-        samples: acts.into_iter().flat_map(|act| act.samples).collect(),
+        samples: acts
+            .into_iter()
+            .flat_map(|act| act.rows.into_iter().map(|row| row.key).zip(act.samples))
+            .collect(),
         clock: Some(clock()),
         end,
     }

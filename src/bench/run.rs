@@ -55,9 +55,13 @@ pub fn run(
     let mut clocks = Vec::new();
     for launch in 0..LAUNCHES {
         let launched = measure(launch);
-        let all = acts.iter_mut().flat_map(|act| &mut act.samples);
-        for (samples, more) in all.zip(launched.samples) {
-            samples.append(more);
+        for (key, more) in launched.samples {
+            let mut rows = acts
+                .iter_mut()
+                .flat_map(|act| act.rows.iter().zip(&mut act.samples));
+            if let Some((_, samples)) = rows.find(|(row, _)| row.key == key) {
+                samples.append(more);
+            }
         }
         clocks.extend(launched.clock);
         end = launched.end;
