@@ -7,26 +7,35 @@ use std::time::{Duration, Instant};
 
 use super::BenchError;
 use super::plan::{LAUNCHES, Plan, Row};
-use super::record::Key;
-use super::run::{Act, acts};
+use super::run::Act;
 use super::sampler::{Amount, Samples};
 use super::suites::{Stage, SuiteEntry};
-use crate::types::ExitClass;
+use crate::types::{Backend, ExitClass, Suite};
 
 /// What a process is told to measure.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Job {
     /// The plan, as the first process made it.
     pub plan: Plan,
+    /// What is to be measured by it. It is not found out again: what an engine turns out to be quick enough for, say, may differ.
+    pub(super) acts: Vec<ToldAct>,
     /// Which launch of it, from 0.
     pub launch: u32,
+}
+
+/// A suite with a backend, and what is to be measured of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ToldAct {
+    pub(super) suite: Suite,
+    pub(super) backend: Backend,
+    pub(super) rows: Vec<Row>,
 }
 
 /// What a launch found.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Launched {
-    /// The samples of each row. A launch may have other rows than the next one: whether a device is quick enough for some is found out in each.
-    pub(super) samples: Vec<(Key, Samples)>,
+    /// The samples of each row of the plan.
+    pub(super) samples: Vec<Samples>,
     /// What reading the clock takes in this process, in nanoseconds; `None` if it did not come to that.
     pub(super) clock: Option<f64>,
     /// How it ended.
@@ -51,18 +60,14 @@ pub enum End {
 }
 
 impl Launched {
-    fn nothing(end: End) -> Self {
-        Self {
-            samples: Vec::new(),
-            clock: None,
-            end,
-        }
-    }
-
     /// Nothing came of it.
     #[must_use]
     pub fn failed(class: ExitClass, reason: String) -> Self {
-        Self::nothing(End::Failed { class, reason })
+        Self {
+            samples: Vec::new(),
+            clock: None,
+            end: End::Failed { class, reason },
+        }
     }
 }
 
@@ -94,22 +99,19 @@ const MOST: usize = 10_000;
 
 /// Measures one launch; `watch` sees each step and may end it early.
 #[must_use]
-pub fn launch(job: &Job, watch: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>) -> Launched {
-    let Job { plan, launch } = job;
-    let mut acts = match acts(plan) {
-        Ok((acts, _)) => acts,
-        Err(error) => return Launched::nothing(error.into()),
-    };
-    let end = match measure(plan, *launch, &mut acts, watch) {
+pub fn launch(job: Job, watch: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>) -> Launched {
+    let Job { plan, acts, launch } = job;
+    let acts = acts.into_iter();
+    let mut acts: Vec<Act> = acts
+        .map(|act| Act::new(act.suite, act.backend, act.rows))
+        .collect();
+    let end = match measure(&plan, launch, &mut acts, watch) {
         Ok(ControlFlow::Continue(())) => End::Complete,
         Ok(ControlFlow::Break(())) => End::Interrupted,
         Err(error) => error.into(),
     };
     Launched {
-        samples: acts
-            .into_iter()
-            .flat_map(|act| act.rows.into_iter().map(|row| row.key).zip(act.samples))
-            .collect(),
+        samples: acts.into_iter().flat_map(|act| act.samples).collect(),
         clock: Some(clock()),
         end,
     }

@@ -108,7 +108,7 @@ impl Plan {
 }
 
 /// Memory to map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shape {
     /// Bytes.
     pub size: u64,
@@ -125,12 +125,12 @@ impl Shape {
 }
 
 /// What is measured by one subject: a series for each of its steps.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// What the series are about; the step is that of the first.
     pub key: Key,
     /// The steps that are timed.
-    pub steps: &'static [Phase],
+    pub steps: Vec<Phase>,
     /// The memory, where some is mapped.
     pub shape: Option<Shape>,
 }
@@ -152,7 +152,7 @@ impl Row {
                 working_set: None,
                 phase: steps[0],
             },
-            steps,
+            steps: steps.to_vec(),
             shape: None,
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::BenchError;
 use super::analysis;
 use super::environment::{Environment, MeasuredSpace};
-use super::launch::{End, Launched};
+use super::launch::{End, Job, Launched, ToldAct};
 use super::plan::{LAUNCHES, Plan, Row};
 use super::record::{Method, Record, Skipped, Unit};
 use super::sampler::{BLOCK, Samples, WARM_UP};
@@ -30,6 +30,27 @@ pub(super) struct Act {
     pub(super) samples: Vec<Samples>,
 }
 
+impl Act {
+    /// Nothing of it is measured yet.
+    pub(super) fn new(suite: Suite, backend: Backend, rows: Vec<Row>) -> Self {
+        let samples = rows.iter().map(|row| Samples::new(row.steps.len()));
+        Self {
+            samples: samples.collect(),
+            entry: entry(suite),
+            backend,
+            rows,
+        }
+    }
+
+    fn told(&self) -> ToldAct {
+        ToldAct {
+            suite: self.entry.suite,
+            backend: self.backend,
+            rows: self.rows.clone(),
+        }
+    }
+}
+
 /// Measures all of the plan; `measure` has a launch measured, by a process of its own.
 ///
 /// What does not fit the limits of the host is refused before anything is measured.
@@ -39,7 +60,7 @@ pub(super) struct Act {
 pub fn run(
     plan: &Plan,
     mut environment: Environment,
-    measure: &mut dyn FnMut(u32) -> Launched,
+    measure: &mut dyn FnMut(&Job) -> Launched,
 ) -> Result<Outcome, BenchError> {
     let started = SystemTime::now().duration_since(UNIX_EPOCH);
     let begin = Instant::now();
@@ -54,14 +75,14 @@ pub fn run(
     let mut end = End::Complete;
     let mut clocks = Vec::new();
     for launch in 0..LAUNCHES {
-        let launched = measure(launch);
-        for (key, more) in launched.samples {
-            let mut rows = acts
-                .iter_mut()
-                .flat_map(|act| act.rows.iter().zip(&mut act.samples));
-            if let Some((_, samples)) = rows.find(|(row, _)| row.key == key) {
-                samples.append(more);
-            }
+        let launched = measure(&Job {
+            plan: plan.clone(),
+            acts: acts.iter().map(Act::told).collect(),
+            launch,
+        });
+        let all = acts.iter_mut().flat_map(|act| &mut act.samples);
+        for (samples, more) in all.zip(launched.samples) {
+            samples.append(more);
         }
         clocks.extend(launched.clock);
         end = launched.end;
@@ -115,7 +136,7 @@ fn measured_space(plan: &Plan, backend: Backend) -> Result<MeasuredSpace, BenchE
 }
 
 /// What is to be measured, in order, and what cannot be.
-pub(super) fn acts(plan: &Plan) -> Result<(Vec<Act>, Vec<Skipped>), BenchError> {
+fn acts(plan: &Plan) -> Result<(Vec<Act>, Vec<Skipped>), BenchError> {
     let (mut acts, mut skipped) = (Vec::new(), Vec::new());
     for suite in &plan.suites {
         for backend in &plan.backends {
@@ -130,15 +151,7 @@ pub(super) fn acts(plan: &Plan) -> Result<(Vec<Act>, Vec<Skipped>), BenchError> 
             if rows.is_empty() {
                 continue;
             }
-            acts.push(Act {
-                samples: rows
-                    .iter()
-                    .map(|row| Samples::new(row.steps.len()))
-                    .collect(),
-                entry,
-                backend: *backend,
-                rows,
-            });
+            acts.push(Act::new(*suite, *backend, rows));
         }
     }
     Ok((acts, skipped))

@@ -28,10 +28,7 @@ pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let devices: Vec<_> = targets.iter().map(|target| target.device.clone()).collect();
     let environment = Environment::of(&context.host, &devices);
     let interrupt = Interrupt::keep()?;
-    let mut measure = |launch| {
-        let plan = plan.clone();
-        launch::in_process(&Job { plan, launch }, &interrupt)
-    };
+    let mut measure = |job: &Job| launch::in_process(job, &interrupt);
     let cannot = || format!("cannot measure {}", devices[0].bdf);
     let Outcome { record, error } =
         bench::run(&plan, environment, &mut measure).with_context(cannot)?;

@@ -42,7 +42,7 @@ pub fn measure(context: &Context) -> anyhow::Result<ExitClass> {
             ControlFlow::Continue(())
         }
     };
-    let launched = bench::launch(&job, &mut watch);
+    let launched = bench::launch(job, &mut watch);
     drop(progress);
     // As an error of writing: whoever asked for it may be gone.
     serde_json::to_writer(io::stdout().lock(), &launched).map_err(io::Error::from)?;

@@ -28,6 +28,9 @@ const WORD: usize = size_of::<u64>();
 /// The least memory that is worth a call of its own when pages are populated.
 const LEAST: usize = 8 << 20;
 
+/// Less memory than this is left to one thread: where processors are busy, to wait for another one costs more than it brings.
+pub(super) const SHARED: usize = 64 << 20;
+
 /// How many pieces each thread gets, where they are not too small.
 const PIECES: usize = 64;
 
@@ -355,7 +358,11 @@ fn populate(
     advice: Advice,
     threads: usize,
 ) -> io::Result<()> {
-    let piece = piece(memory.len(), threads).next_multiple_of(page);
+    let threads = if memory.len() < SHARED { 1 } else { threads };
+    let piece = match threads {
+        1 => memory.len().max(page),
+        _ => piece(memory.len(), threads).next_multiple_of(page),
+    };
     share_out(memory.len().div_ceil(piece), threads, |at| {
         let start = memory.start + at * piece;
         mapping.advise_range(advice, start, piece.min(memory.end - start))

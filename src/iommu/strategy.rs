@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::dma::mapping::Pieces;
-use super::dma::{piece, processors};
+use super::dma::{SHARED, piece, processors};
 use super::{AddressSpace, DmaBuffer, DmaMapping, IommuError, PageKind};
 use crate::types::{Backend, Iova, Protection, Size};
 
@@ -139,7 +139,7 @@ impl Memory {
         }
         let populated = self.populated.load(Ordering::Acquire);
         let size = piece(self.part.len(), self.threads);
-        if populated || self.part.len() <= size {
+        if populated || self.part.len() < SHARED {
             return Way::Once;
         }
         Way::Pieces {
