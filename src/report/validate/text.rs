@@ -128,8 +128,9 @@ fn line(
         .count();
     let times = match (same, checks.len()) {
         (1, 1) => String::new(),
-        (same, all) if same == all => format!("{all} times; "),
-        (same, all) => format!("{same} of {all}; "),
+        (1, all) => format!("1 of {all}: "),
+        (same, all) if same == all => format!("{all} times, the first: "),
+        (same, all) => format!("{same} of {all}, the first: "),
     };
     writeln!(
         out,
@@ -219,8 +220,8 @@ pub(in crate::report::validate) mod tests {
              kernel: vfio-pci 0000:02:10.2: timed out\n      \
              do: update its firmware\n\
              \n\
-             PASS  function.open   2 times; opened\n\
-             FAIL  function.reset  1 of 2; it does not answer\n\
+             PASS  function.open   2 times, the first: opened\n\
+             FAIL  function.reset  1 of 2: it does not answer\n\
              SKIP  loopback.huge   no huge pages\n"
         );
         let json = serde_json::to_value(&report).unwrap();
