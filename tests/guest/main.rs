@@ -45,7 +45,9 @@ fn main() {
         eprintln!("cannot watch for signals: {error:#}");
         std::process::exit(125);
     }
+    // The longest first, so that none is left alone at the end.
     let trials = [
+        validating::trials(),
         proof::trials(),
         binding::trials(),
         refusals::trials(),
@@ -59,7 +61,6 @@ fn main() {
         running::trials(),
         virtual_functions::trials(),
         expecting::trials(),
-        validating::trials(),
         clients::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
