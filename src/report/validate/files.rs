@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::text::result;
 use super::{ValidateReport, alike, each, name_of_all, word};
 use crate::checks::doctor::Health;
 use crate::checks::validate::{Checked, Fitness};
@@ -217,7 +218,7 @@ pub fn validate_page(report: &ValidateReport) -> String {
     page.heading("All checks");
     let rows = report.checks.iter().map(|check| {
         vec![
-            Cell::toned(check.judged.verdict.to_string(), tone_of(check)),
+            Cell::toned(result(check), tone_of(check)),
             Cell::text(check.id),
             Cell::text(check.device.map_or_else(String::new, |bdf| bdf.to_string())),
             Cell::text(check.backend.map_or_else(String::new, |b| b.to_string())),

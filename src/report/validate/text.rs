@@ -20,7 +20,7 @@ impl Report for ValidateReport {
         writeln!(out, "{verdict}: {}", self.says)?;
         writeln!(
             out,
-            "{} passed, {} warned, {} failed, {} skipped, {} not there; level {}, {:.0} s",
+            "{} passed, {} warned, {} failed, {} skipped, {} not applicable; level {}, {:.0} s",
             self.passed,
             self.warned,
             self.failed,
@@ -121,7 +121,7 @@ fn line(
         return Ok(());
     };
     let verdict = worst.judged.verdict;
-    let word = verdict.to_string();
+    let word = format!("{:<4}", result(worst));
     let same = checks
         .iter()
         .filter(|check| check.judged.verdict == verdict)
@@ -138,6 +138,14 @@ fn line(
         painted(verdict, &word, style),
         worst.judged.detail
     )
+}
+
+/// What a check ended with, in a word. A skip that leaves no doubt has one of its own.
+pub(super) fn result(check: &Checked) -> String {
+    match check.judged.verdict {
+        Health::Skip if check.judged.optional => "N/A".to_owned(),
+        verdict => verdict.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -213,7 +221,7 @@ pub(in crate::report::validate) mod tests {
         assert_eq!(
             text(&report),
             "UNFIT: do not hand out 0000:02:00.0 with 2 virtual functions: function.reset of 0000:02:10.2 through type1: it does not answer\n\
-             3 passed, 0 warned, 1 failed, 0 skipped, 1 not there; level full, 12 s\n\
+             3 passed, 0 warned, 1 failed, 0 skipped, 1 not applicable; level full, 12 s\n\
              \n\
              FAIL  function.reset of 0000:02:10.2 through type1: it does not answer\n      \
              | class reads ones\n      \
@@ -222,7 +230,7 @@ pub(in crate::report::validate) mod tests {
              \n\
              PASS  function.open   2 times, the first: opened\n\
              FAIL  function.reset  1 of 2: it does not answer\n\
-             SKIP  loopback.huge   no huge pages\n"
+             N/A   loopback.huge   no huge pages\n"
         );
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(
