@@ -1,5 +1,6 @@
 //! A record made up for tests, of all suites, with the noise of launches and blocks that real ones have.
 
+use super::statistics::block_median;
 use super::*;
 use crate::host::IommuKind;
 use crate::types::{Backend, Iova, Suite};

@@ -34,7 +34,7 @@ pub use record::{
 };
 pub use run::{Outcome, run};
 pub use statistics::{
-    Interval, Ratio, SAMPLES_FOR_P99, SAMPLES_FOR_P99_9, Summary, block_median, distribution,
-    interval_of_median, median, paired_ratio, unpaired_ratio,
+    Interval, Ratio, SAMPLES_FOR_P99, SAMPLES_FOR_P99_9, Summary, distribution, interval_of_median,
+    median,
 };
 pub use warning::{Warned, Warning};

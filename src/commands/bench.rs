@@ -7,7 +7,7 @@ use super::interrupt::Interrupt;
 use super::launch;
 use super::pages::page_kind;
 use super::target::{Target, targets};
-use super::{Context, Failure, write_file};
+use super::{Context, Failure, output_file};
 use crate::bench::{self, Environment, Job, Outcome, Plan, PlannedDevice, PlannedPages};
 use crate::cli::{BenchArgs, PagesChoice, SuiteChoice};
 use crate::host::Host;
@@ -25,6 +25,7 @@ pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<ExitClass> {
     }
     let targets = targets(&context.host, &args.devices)?;
     let plan = plan(args, &targets, &context.host)?;
+    output_file::may_write([&args.html, &args.csv])?;
     let devices: Vec<_> = targets.iter().map(|target| target.device.clone()).collect();
     let environment = Environment::of(&context.host, &devices);
     let interrupt = Interrupt::keep()?;
@@ -32,18 +33,18 @@ pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let cannot = || format!("cannot measure {}", devices[0].bdf);
     let Outcome { record, error } =
         bench::run(&plan, environment, &mut measure).with_context(cannot)?;
-    if let Some(path) = &args.html {
-        write_file(path, &bench_page(&record))?;
-    }
-    if let Some(path) = &args.csv {
-        write_file(path, &bench_csv(&record))?;
-    }
     context.output.emit(&record)?;
-    match error {
-        Some(error) => Err(error).with_context(cannot),
-        None if record.complete => Ok(ExitClass::Done),
-        None => Ok(ExitClass::Failed),
-    }
+    let class = match error {
+        Some(error) => {
+            log::error!("{}: {error}", cannot());
+            error.class()
+        }
+        None if record.complete => ExitClass::Done,
+        None => ExitClass::Failed,
+    };
+    let written = output_file::write(args.html.as_ref(), || Ok(bench_page(&record)))
+        .and_then(|()| output_file::write(args.csv.as_ref(), || Ok(bench_csv(&record))));
+    Ok(output_file::told(written, class))
 }
 
 /// What to measure, and what the host has for it.

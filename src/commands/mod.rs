@@ -20,6 +20,7 @@ mod list;
 mod map;
 mod maps;
 mod nearby;
+mod output_file;
 mod pages;
 mod recover;
 mod run;
@@ -35,10 +36,6 @@ mod walk;
 pub use failure::{Failure, class_of, refusals_of, status_of};
 pub use run::RunError;
 
-use anyhow::Context as _;
-use std::fs;
-use std::path::Path;
-
 use crate::cli::{Cli, Command};
 use crate::host::Host;
 use crate::report::Output;
@@ -51,14 +48,6 @@ pub struct Context {
     pub host: Host,
     /// Where results go.
     pub output: Output,
-}
-
-/// Writes a report to a file that the user named; what was there is replaced.
-///
-/// # Errors
-/// The file cannot be written.
-fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Runs the command that was asked for.

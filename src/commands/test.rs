@@ -15,7 +15,7 @@ use live::{LiveDevice, LiveHost};
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::target::{Target, targets};
-use super::{Context, write_file};
+use super::{Context, output_file};
 use crate::checks::{self, Conclusion, End, Equipment, Event, Observer, Other, Outcome, Rig};
 use crate::cli::TestArgs;
 use crate::device::VfioDevice;
@@ -47,6 +47,7 @@ pub fn run(args: &TestArgs, context: &Context) -> anyhow::Result<ExitClass> {
     if args.in_holder {
         return in_holder::run(&targets, seed, scope, context);
     }
+    output_file::may_write([&args.junit])?;
     let interrupt = Interrupt::keep()?;
     let mut devices = Vec::new();
     for target in &targets {
@@ -57,14 +58,13 @@ pub fn run(args: &TestArgs, context: &Context) -> anyhow::Result<ExitClass> {
             break;
         }
     }
-    if let Some(path) = &args.junit {
-        write_file(path, &test_junit(&devices)?)?;
-    }
     let class = class_of_all(devices.iter().map(|device| device.conclusion.class()));
+    let report = TestReport { devices };
     if context.output.json() {
-        context.output.emit(&TestReport { devices })?;
+        context.output.emit(&report)?;
     }
-    Ok(class)
+    let written = output_file::write(args.junit.as_ref(), || Ok(test_junit(&report.devices)?));
+    Ok(output_file::told(written, class))
 }
 
 fn listed(driver: &dyn EngineDriver) -> ListedEngine {

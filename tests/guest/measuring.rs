@@ -85,6 +85,11 @@ fn measures(guest: &mut Guest, backends: &[&str]) -> Result<(), Failed> {
         return Err(format!("{series} series, and {lines} lines of CSV").into());
     }
 
+    // A file that cannot be written is told before hours are spent.
+    let late = run(guest, &format!("iommu-tool bench --csv /none/x {NVME}"), 1)?;
+    expect_words("the error", &late.stderr, &["cannot write /none/x"])?;
+    expect_words("nothing measured", &format!("[{}]", late.stdout), &["[]"])?;
+
     // The answer for a guest that does not fit.
     let text = run(
         guest,

@@ -46,7 +46,7 @@ fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
             "the limit on locked memory (ulimit -l)"
         };
         rows.missing
-            .push(format!("more than {most} other mappings: {limit}"));
+            .push(format!("more than {most} other mappings, by {limit}"));
     } else if entries < u64::MAX {
         levels.push(most);
     }

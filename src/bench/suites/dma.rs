@@ -85,7 +85,7 @@ fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
     }
     if time > QUICK {
         rows.missing.push(format!(
-            "how far the IOMMU's cache reaches: a transfer by {} takes {} ms, which hides it",
+            "how far the IOMMU's cache reaches, as a transfer by {} takes {} ms, which hides it",
             driver.name(),
             time.as_millis()
         ));

@@ -2,14 +2,14 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::map::Cycle;
+use super::map::{Cycle, time_both, unmap};
 use super::{Memory, Rows, Stage, SuiteEntry, one_mapped_at_a_time};
 use crate::bench::BenchError;
 use crate::bench::plan::{Plan, Row, Shape};
 use crate::bench::record::{Phase, Route};
-use crate::bench::sampler::{Pace, Subject, nanoseconds};
+use crate::bench::sampler::{Pace, Subject};
 use crate::iommu::{DmaBuffer, DmaMapping, PageKind};
 use crate::types::{Backend, Protection, Suite};
 
@@ -88,14 +88,12 @@ impl Subject for FileCycle {
             size,
             iova,
         } = &self.0;
-        let begin = Instant::now();
-        let mapping =
-            DmaMapping::through_file(space, buffer, 0..*size, *iova, Protection::ReadWrite)?;
-        let mapped = Instant::now();
-        mapping.unmap()?;
-        let unmapped = Instant::now();
-        times[0] = nanoseconds(begin, mapped);
-        times[1] = nanoseconds(mapped, unmapped);
-        Ok(())
+        let (part, access) = (0..*size, Protection::ReadWrite);
+        let map = || {
+            Ok(DmaMapping::through_file(
+                space, buffer, part, *iova, access,
+            )?)
+        };
+        time_both(times, map, unmap)
     }
 }

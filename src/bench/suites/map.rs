@@ -88,22 +88,42 @@ pub struct Cycle {
     pub iova: Iova,
 }
 
+/// Does both, and notes what each took.
+#[inline]
+pub fn time_both<M>(
+    times: &mut [u64],
+    map: impl FnOnce() -> Result<M, BenchError>,
+    unmap: impl FnOnce(M) -> Result<(), BenchError>,
+) -> Result<(), BenchError> {
+    let begin = Instant::now();
+    let mapping = map()?;
+    let mapped = Instant::now();
+    unmap(mapping)?;
+    let unmapped = Instant::now();
+    times[0] = nanoseconds(begin, mapped);
+    times[1] = nanoseconds(mapped, unmapped);
+    Ok(())
+}
+
+/// Takes a mapping out.
+#[inline]
+pub fn unmap(mapping: DmaMapping) -> Result<(), BenchError> {
+    Ok(mapping.unmap()?)
+}
+
 impl Subject for Cycle {
     fn sample(&mut self, times: &mut [u64]) -> Result<(), BenchError> {
-        let begin = Instant::now();
-        let mapping = DmaMapping::new(
-            &self.space,
-            &self.buffer,
-            0..self.size,
-            self.iova,
-            Protection::ReadWrite,
-        )?;
-        let mapped = Instant::now();
-        mapping.unmap()?;
-        let unmapped = Instant::now();
-        times[0] = nanoseconds(begin, mapped);
-        times[1] = nanoseconds(mapped, unmapped);
-        Ok(())
+        let (part, access) = (0..self.size, Protection::ReadWrite);
+        let map = || {
+            Ok(DmaMapping::new(
+                &self.space,
+                &self.buffer,
+                part,
+                self.iova,
+                access,
+            )?)
+        };
+        time_both(times, map, unmap)
     }
 }
 
@@ -119,13 +139,11 @@ impl BareCycle {
 
 impl Subject for BareCycle {
     fn sample(&mut self, times: &mut [u64]) -> Result<(), BenchError> {
-        let begin = Instant::now();
-        self.0.map().map_err(BenchError::Bare)?;
-        let mapped = Instant::now();
-        self.0.unmap().map_err(BenchError::Bare)?;
-        let unmapped = Instant::now();
-        times[0] = nanoseconds(begin, mapped);
-        times[1] = nanoseconds(mapped, unmapped);
-        Ok(())
+        let Self(calls) = self;
+        let map = || {
+            calls.map().map_err(BenchError::Bare)?;
+            Ok(calls)
+        };
+        time_both(times, map, |calls| calls.unmap().map_err(BenchError::Bare))
     }
 }

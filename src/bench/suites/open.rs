@@ -32,7 +32,7 @@ fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
     } else {
         (
             &[Phase::Space, Phase::Attach, Phase::Close],
-            vec!["a reset: the kernel knows no way to reset this device alone".to_owned()],
+            vec!["a reset, as the kernel knows no way to reset this device alone".to_owned()],
         )
     };
     Ok(Rows {

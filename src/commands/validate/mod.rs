@@ -13,7 +13,7 @@ use self::devices::Devices;
 use self::examination::{Examination, Watch};
 use self::expectation::Expectation;
 use super::interrupt::Interrupt;
-use super::{Context, Failure};
+use super::{Context, Failure, output_file};
 use crate::binding;
 use crate::checks::doctor::Ground;
 use crate::checks::validate::{AFTER_LEAKS, AFTER_RESTORED, Judged, MapLatency, Traces};
@@ -50,7 +50,7 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
         return Err(Failure::new(ExitClass::Usage, message).into());
     }
     host.require_iommu()?;
-    files::may_write(args)?;
+    output_file::may_write([&args.junit, &args.prometheus, &args.html])?;
     let interrupt = Interrupt::keep()?;
     let examination = Examination::new(
         host,
@@ -76,9 +76,11 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
         interrupted,
         seconds: begin.elapsed().as_secs_f64(),
     });
+    context.output.emit(&report)?;
+    let mut written = files::write(args, &report);
     if let Some(path) = &args.write_expect {
         if report.class() == ExitClass::Done {
-            expectation.write(path, &latencies)?;
+            written = written.and(expectation.write(path, &latencies));
         } else {
             log::warn!(
                 "{} is not written: it is made of what was found fit only",
@@ -86,9 +88,7 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
             );
         }
     }
-    context.output.emit(&report)?;
-    files::write(args, &report)?;
-    Ok(report.class())
+    Ok(output_file::told(written, report.class()))
 }
 
 /// What SR-IOV says of the one device that was named, if its virtual functions are meant.

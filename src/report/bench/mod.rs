@@ -172,7 +172,7 @@ impl Record {
 /// What a suite measures.
 fn about(suite: Suite) -> &'static str {
     match suite {
-        Suite::Map => "memory that is in RAM already",
+        Suite::Map => "memory that is in RAM already, its base pages scattered on purpose",
         Suite::Cold => "memory from nothing to mapped, and back, as the start of a guest needs it",
         Suite::Churn => "one page, beside many other mappings",
         Suite::Threads => {
