@@ -108,7 +108,13 @@ fn dma(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
         seen.write(0, &inverted(&payload));
         seen.write(page, &inverted(&payload));
         let part = offset..offset + page;
-        let mapping = DmaMapping::new(&rig.space, &mapped, part, iova, Protection::ReadWrite)?;
+        let mapping = DmaMapping::new(
+            rig.space.clone(),
+            &mapped,
+            part,
+            iova,
+            Protection::ReadWrite,
+        )?;
         if watched.is_ok() {
             let places = [(iova, page_address(&mapped, offset))];
             if let Err(finding) = compared.compare(rig, &places, page, true) {
@@ -236,7 +242,8 @@ impl HugePage {
             return Ok(None);
         };
         let (all, iova) = (0..memory.size(), range.start());
-        let mapping = DmaMapping::new(&rig.space, &memory, all, iova, Protection::ReadWrite)?;
+        let mapping =
+            DmaMapping::new(rig.space.clone(), &memory, all, iova, Protection::ReadWrite)?;
         Ok(Some(Self {
             _mapping: mapping,
             memory,

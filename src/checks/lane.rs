@@ -40,7 +40,7 @@ impl Lane {
         let map = |(at, from): (usize, &usize)| {
             let iova = Iova(start.0 + (at * page) as u64);
             let part = from * page..(from + 1) * page;
-            DmaMapping::new(&rig.space, &memory, part, iova, protection)
+            DmaMapping::new(rig.space.clone(), &memory, part, iova, protection)
         };
         let mappings = pages
             .iter()

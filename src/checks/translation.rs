@@ -68,7 +68,7 @@ fn places(rig: &mut Rig<'_>) -> Result<Result<Places, String>, Problem> {
         let range = rig.iovas(pages)?;
         // Mapping pins the pages, so their physical addresses stay what they are.
         let pin = DmaMapping::new(
-            &rig.space,
+            rig.space.clone(),
             &memory,
             0..memory.size(),
             range.start(),
@@ -115,7 +115,7 @@ fn by_canary(rig: &mut Rig<'_>, places: &Places) -> Result<Finding, Problem> {
     memory.write(landing.offset, &untouched);
     let page = landing.offset..landing.offset + rig.page();
     let _landing = DmaMapping::new(
-        &rig.space,
+        rig.space.clone(),
         memory,
         page,
         landing.iova,

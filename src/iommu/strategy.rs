@@ -179,7 +179,8 @@ impl Memory {
                 threads,
                 ready: &|piece| buffer.populate(piece, self.pages, 1),
             };
-            let mapping = DmaMapping::in_pieces(space, buffer, part, iova, protection, &pieces)?;
+            let mapping =
+                DmaMapping::in_pieces(space.clone(), buffer, part, iova, protection, &pieces)?;
             self.populated.store(true, Ordering::Release);
             return Ok(mapping);
         }
@@ -187,7 +188,7 @@ impl Memory {
             buffer.populate(part.clone(), self.pages, self.threads)?;
             self.populated.store(true, Ordering::Release);
         }
-        DmaMapping::through_file(space, buffer, part, iova, protection)
+        DmaMapping::through_file(space.clone(), buffer, part, iova, protection)
     }
 }
 

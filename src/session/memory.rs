@@ -116,7 +116,8 @@ pub(super) fn map(
         Some((source, file)) if !source.private => {
             let writable = protection != Protection::Read;
             let buffer = Arc::new(share(source, &file, size, writable)?);
-            let mapping = DmaMapping::new(space, &buffer, 0..buffer.size(), iova, protection)?;
+            let mapping =
+                DmaMapping::new(space.clone(), &buffer, 0..buffer.size(), iova, protection)?;
             (mapping, buffer, 0, "file".to_owned(), None)
         }
         source => {

@@ -517,7 +517,13 @@ fn work_in_a_part_of_the_address_space_touches_nothing_else() {
     let size = Size::new(0x1000).unwrap();
     let map = |space: &Arc<dyn AddressSpace>, iova| {
         let buffer = Arc::new(DmaBuffer::allocate(size, PageKind::Base).unwrap());
-        DmaMapping::new(space, &buffer, 0..0x1000, Iova(iova), Protection::Read)
+        DmaMapping::new(
+            space.clone(),
+            &buffer,
+            0..0x1000,
+            Iova(iova),
+            Protection::Read,
+        )
     };
     let of_a_user = map(&(whole.clone() as _), 0x1000).unwrap();
 

@@ -194,7 +194,7 @@ pub fn placement(space: &Space) -> Result<Vec<Row>> {
 /// Bar 7: many small mappings taken out at once.
 pub fn clearing(space: &Space) -> Result<Vec<Row>> {
     let memory = buffer(CLEARED * PAGE, PageKind::Base)?;
-    let full = || -> Result<Vec<DmaMapping>> {
+    let full = || -> Result<Vec<DmaMapping<&Space>>> {
         (0..CLEARED)
             .map(|at| {
                 let part = at * PAGE..(at + 1) * PAGE;

@@ -114,7 +114,7 @@ fn cold(client: &mut Client, space: &Arc<dyn AddressSpace>) -> Result<()> {
 fn in_halves(space: &Arc<dyn AddressSpace>, size: Size) -> Result<Duration> {
     let half = Size::new(size.bytes() / 2).context("no size")?;
     let begin = Instant::now();
-    let one = |iova: Iova| -> Result<DmaMapping> {
+    let one = |iova: Iova| -> Result<DmaMapping<&Arc<dyn AddressSpace>>> {
         let buffer = Arc::new(DmaBuffer::allocate(half, PageKind::Transparent)?);
         Ok(DmaMapping::new(space, &buffer, 0..buffer.size(), iova, RW)?)
     };

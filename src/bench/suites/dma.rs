@@ -176,7 +176,7 @@ impl Places<'_> {
         })?;
         let buffer = Arc::new(allocate(shape)?);
         let whole = 0..shape.size as usize; // It is in memory.
-        let space = &self.room.space;
+        let space = self.room.space.clone();
         let mapping = DmaMapping::new(space, &buffer, whole, iova, Protection::ReadWrite)?;
         Ok((mapping, iova))
     }
@@ -238,7 +238,13 @@ fn see_translation(
     let (canary, target) = (new()?, new()?);
     let whole = 0..canary.size();
     let map = |space: &Arc<dyn AddressSpace>, buffer: &Arc<DmaBuffer>, iova| {
-        DmaMapping::new(space, buffer, whole.clone(), iova, Protection::ReadWrite)
+        DmaMapping::new(
+            space.clone(),
+            buffer,
+            whole.clone(),
+            iova,
+            Protection::ReadWrite,
+        )
     };
     // Mapped, the canary is pinned: it stays where it is in physical memory.
     let aside = room.place(page.bytes())?;

@@ -107,7 +107,7 @@ pub fn time_both<M>(
 
 /// Takes a mapping out.
 #[inline]
-pub fn unmap(mapping: DmaMapping) -> Result<(), BenchError> {
+pub fn unmap(mapping: DmaMapping<&Arc<dyn AddressSpace>>) -> Result<(), BenchError> {
     Ok(mapping.unmap()?)
 }
 

@@ -161,7 +161,7 @@ fn map_and_unmap(
     };
     meet(&gates[0], threads);
     let begin = Instant::now();
-    let mappings: Result<Vec<DmaMapping>, _> = lane.iovas.iter().map(map).collect();
+    let mappings: Result<Vec<_>, _> = lane.iovas.iter().map(map).collect();
     let mapped = Instant::now();
     // An error ends this thread after the others got past the gate as well.
     meet(&gates[1], threads);

@@ -56,7 +56,13 @@ impl Fenced {
         let start = rig.iovas(pages)?.start();
         let part = mapped * page..(mapped + 1) * page;
         let iova = Iova(start.0 + part.start as u64);
-        let mapping = DmaMapping::new(&rig.space, &memory, part, iova, Protection::ReadWrite)?;
+        let mapping = DmaMapping::new(
+            rig.space.clone(),
+            &memory,
+            part,
+            iova,
+            Protection::ReadWrite,
+        )?;
         Ok(Self {
             memory,
             _mapping: mapping,

@@ -86,7 +86,13 @@ fn huge_pages(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
             continue;
         };
         let (all, start) = (0..memory.size(), range.start());
-        let _mapping = DmaMapping::new(&rig.space, &memory, all, start, Protection::ReadWrite)?;
+        let _mapping = DmaMapping::new(
+            rig.space.clone(),
+            &memory,
+            all,
+            start,
+            Protection::ReadWrite,
+        )?;
         let elsewhere = Lane::new(rig, &[0, 1], Protection::ReadWrite)?;
         let (page, size) = (rig.page(), rig.largest_transfer());
         let last = memory.size() / page - 2;
@@ -133,7 +139,7 @@ fn shared_page(rig: &mut Rig<'_>) -> Result<Finding, Problem> {
     let map = |rig: &mut Rig<'_>| {
         let (all, iova) = (0..memory.size(), rig.iovas(1)?.start());
         Ok::<_, Problem>(DmaMapping::new(
-            &rig.space,
+            rig.space.clone(),
             &memory,
             all,
             iova,

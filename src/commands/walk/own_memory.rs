@@ -184,7 +184,7 @@ impl Scene<'_> {
         Ok(report)
     }
 
-    fn map(&self, memory: &Memory) -> Result<Vec<DmaMapping>, IommuError> {
+    fn map(&self, memory: &Memory) -> Result<Vec<DmaMapping<&Arc<dyn AddressSpace>>>, IommuError> {
         let mut mappings = Vec::with_capacity(memory.parts.len());
         let mut next = self.first;
         for start in &memory.parts {

@@ -141,7 +141,7 @@ impl<'a> Arena<'a> {
     fn map(&self, memory: &Arc<DmaBuffer>, at: IovaRange) -> Result<DmaMapping, EngineError> {
         let whole = 0..memory.size();
         Ok(DmaMapping::new(
-            &self.space,
+            self.space.clone(),
             memory,
             whole,
             at.start(),

@@ -22,23 +22,26 @@ pub(in crate::iommu) struct Pieces<'r> {
 
 /// A buffer, or a part of it, at an IOVA; unmapped on drop.
 ///
+/// It holds its address space as `S`: by an `Arc`, or by a reference to one where it does not outlive its scope. A reference needs no
+/// count that all threads share. Either way it holds the buffer by a count of its own, so memory that is still mapped is never freed.
+///
 /// If the kernel refuses to unmap, the memory is kept for the life of the process, as a device may still reach it.
-pub struct DmaMapping {
-    space: Arc<dyn AddressSpace>,
+pub struct DmaMapping<S: AsRef<dyn AddressSpace> = Arc<dyn AddressSpace>> {
+    space: S,
     buffer: Arc<DmaBuffer>,
     range: IovaRange,
     protection: Protection,
     mapped: bool,
 }
 
-impl DmaMapping {
+impl<S: AsRef<dyn AddressSpace>> DmaMapping<S> {
     /// Maps `part` of the buffer, in bytes, at `iova`.
     ///
     /// # Panics
     /// If `part` is empty or not within the buffer.
     #[inline]
     pub fn new(
-        space: &Arc<dyn AddressSpace>,
+        space: S,
         buffer: &Arc<DmaBuffer>,
         part: Range<usize>,
         iova: Iova,
@@ -47,7 +50,7 @@ impl DmaMapping {
         let (range, memory) = place(buffer, &part, iova)?;
         // SAFETY: the buffer is valid for `part`, and it lives until the mapping is taken out: the mapping holds it, and `take_out` keeps
         // it forever if that fails. Nothing refers to its bytes but by raw pointer.
-        unsafe { space.map(range, memory, protection) }?;
+        unsafe { space.as_ref().map(range, memory, protection) }?;
         Ok(Self::of(space, buffer, range, protection))
     }
 
@@ -56,7 +59,7 @@ impl DmaMapping {
     /// # Panics
     /// If `part` is empty or not within the buffer.
     pub fn through_file(
-        space: &Arc<dyn AddressSpace>,
+        space: S,
         buffer: &Arc<DmaBuffer>,
         part: Range<usize>,
         iova: Iova,
@@ -64,7 +67,10 @@ impl DmaMapping {
     ) -> Result<Self, IommuError> {
         let (range, _) = place(buffer, &part, iova)?;
         if let Some(file) = &buffer.file {
-            if space.map_file(range, file.as_fd(), part.start as u64, protection)? {
+            if space
+                .as_ref()
+                .map_file(range, file.as_fd(), part.start as u64, protection)?
+            {
                 return Ok(Self::of(space, buffer, range, protection));
             }
         }
@@ -77,7 +83,7 @@ impl DmaMapping {
     /// # Panics
     /// If the pieces are not within the buffer, or not what `part` is made of.
     pub(in crate::iommu) fn in_pieces(
-        space: &Arc<dyn AddressSpace>,
+        space: S,
         buffer: &Arc<DmaBuffer>,
         part: Range<usize>,
         iova: Iova,
@@ -86,6 +92,9 @@ impl DmaMapping {
     ) -> Result<Self, IommuError> {
         let (range, _) = place(buffer, &part, iova)?;
         let count = part.len().div_ceil(pieces.size);
+        // From here on what is mapped is unmapped when this is dropped.
+        let mapping = Self::of(space, buffer, range, protection);
+        let space = mapping.space.as_ref();
         let one = |at: usize| -> Result<(), IommuError> {
             let start = part.start + at * pieces.size;
             let piece = start..(start + pieces.size).min(part.end);
@@ -95,21 +104,14 @@ impl DmaMapping {
             // SAFETY: as in `new`; the whole is taken out at once.
             unsafe { space.map(range, memory, protection) }
         };
-        // From here on what is mapped is unmapped when this is dropped.
-        let mapping = Self::of(space, buffer, range, protection);
         share_out(count, pieces.threads, one)?;
         Ok(mapping)
     }
 
     #[inline]
-    fn of(
-        space: &Arc<dyn AddressSpace>,
-        buffer: &Arc<DmaBuffer>,
-        range: IovaRange,
-        protection: Protection,
-    ) -> Self {
+    fn of(space: S, buffer: &Arc<DmaBuffer>, range: IovaRange, protection: Protection) -> Self {
         Self {
-            space: space.clone(),
+            space,
             buffer: buffer.clone(),
             range,
             protection,
@@ -140,7 +142,7 @@ impl DmaMapping {
     pub fn unmap(self) -> Result<(), IommuError> {
         // Taken apart instead of dropped: that need not ask any more whether it is mapped.
         let parts = ManuallyDrop::new(self);
-        let result = parts.space.unmap(parts.range);
+        let result = parts.space.as_ref().unmap(parts.range);
         // SAFETY: each is moved out once, and `parts` is not dropped. The buffer goes after it was unmapped, or is kept.
         let (_space, buffer) = unsafe { (ptr::read(&parts.space), ptr::read(&parts.buffer)) };
         match result {
@@ -157,7 +159,7 @@ impl DmaMapping {
         let follows = |a: &usize, b: &usize| {
             let (a, b) = (&mappings[*a], &mappings[*b]);
             let next = a.range.last().0.checked_add(1);
-            Arc::ptr_eq(&a.space, &b.space) && next == Some(b.range.start().0)
+            ptr::addr_eq(a.space.as_ref(), b.space.as_ref()) && next == Some(b.range.start().0)
         };
         let runs: Vec<Vec<usize>> = order.chunk_by(follows).map(<[_]>::to_vec).collect();
         for run in runs {
@@ -182,7 +184,7 @@ impl DmaMapping {
         };
         let (start, end) = (mappings[*first].range.start(), mappings[*last].range.last());
         let gone = IovaRange::from_ends(start, end)
-            .is_some_and(|range| mappings[*first].space.unmap(range).is_ok());
+            .is_some_and(|range| mappings[*first].space.as_ref().unmap(range).is_ok());
         for at in run.iter().filter(|_| gone) {
             mappings[*at].mapped = false;
         }
@@ -191,7 +193,7 @@ impl DmaMapping {
 
     fn take_out(&mut self) -> Result<(), IommuError> {
         self.mapped = false;
-        match self.space.unmap(self.range) {
+        match self.space.as_ref().unmap(self.range) {
             Ok(_) => Ok(()),
             Err(error) => Err(keep(self.buffer.clone(), error)),
         }
@@ -234,7 +236,7 @@ pub(super) fn place(
     Ok((IovaRange::new(iova, part.len() as u64)?, memory))
 }
 
-impl Drop for DmaMapping {
+impl<S: AsRef<dyn AddressSpace>> Drop for DmaMapping<S> {
     #[inline]
     fn drop(&mut self) {
         if self.mapped {
@@ -323,7 +325,7 @@ pub mod tests {
         iova: u64,
     ) -> DmaMapping {
         let space = space.clone() as Arc<dyn AddressSpace>;
-        DmaMapping::new(&space, buffer, part, Iova(iova), Protection::ReadWrite).unwrap()
+        DmaMapping::new(space, buffer, part, Iova(iova), Protection::ReadWrite).unwrap()
     }
 
     #[test]
@@ -357,6 +359,21 @@ pub mod tests {
     }
 
     #[test]
+    fn a_mapping_in_a_borrowed_address_space_keeps_its_memory_even_if_forgotten() {
+        let space: Arc<dyn AddressSpace> = Arc::new(FakeSpace::default());
+        let buffer = buffer("4K");
+        let map = || {
+            let iova = Iova(0x10_0000);
+            DmaMapping::new(&space, &buffer, 0..0x1000, iova, Protection::Read).unwrap()
+        };
+        map().unmap().unwrap();
+        drop(map());
+        assert_eq!(Arc::strong_count(&buffer), 1);
+        std::mem::forget(map());
+        assert_eq!(Arc::strong_count(&buffer), 2);
+    }
+
+    #[test]
     fn pieces_are_made_ready_mapped_and_unmapped_as_one() {
         let space = Arc::new(FakeSpace::default());
         let buffer = buffer("64K");
@@ -368,7 +385,7 @@ pub mod tests {
             };
             let space = space.clone() as Arc<dyn AddressSpace>;
             let (part, iova) = (0x1000..0x9000, Iova(0x10_0000));
-            DmaMapping::in_pieces(&space, &buffer, part, iova, Protection::Read, &pieces)
+            DmaMapping::in_pieces(space, &buffer, part, iova, Protection::Read, &pieces)
         };
 
         let made_ready = Mutex::new(Vec::new());
