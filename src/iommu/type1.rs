@@ -117,7 +117,7 @@ impl AddressSpace for Container {
             Protection::Write => VFIO_DMA_MAP_FLAG_WRITE,
             Protection::ReadWrite => VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
         };
-        let map = vfio_iommu_type1_dma_map {
+        let mut map = vfio_iommu_type1_dma_map {
             argsz: size_of::<vfio_iommu_type1_dma_map>() as u32,
             flags,
             vaddr: memory.as_ptr() as u64,
@@ -125,7 +125,7 @@ impl AddressSpace for Container {
             size: length(range),
         };
         // SAFETY: the caller answers for the memory.
-        unsafe { vfio::map_dma(self.fd(), &map) }.map_err(|errno| self.map_failed(&map, errno))
+        unsafe { vfio::map_dma(self.fd(), &mut map) }.map_err(|errno| self.map_failed(&map, errno))
     }
 
     fn unmap(&self, range: IovaRange) -> Result<u64, IommuError> {

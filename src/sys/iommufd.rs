@@ -9,14 +9,17 @@ use iommufd_bindings::{
 };
 use nix::errno::Errno;
 
+use super::direct;
+
 /// The private ioctls: their arguments are checked by the functions above them.
 mod ioctl {
     use iommufd_bindings::{
         IOMMUFD_CMD_IOAS_ALLOC, IOMMUFD_CMD_IOAS_IOVA_RANGES, IOMMUFD_CMD_IOAS_MAP,
         IOMMUFD_CMD_IOAS_MAP_FILE, IOMMUFD_CMD_IOAS_UNMAP, IOMMUFD_TYPE as TYPE, iommu_ioas_alloc,
-        iommu_ioas_iova_ranges, iommu_ioas_map, iommu_ioas_map_file, iommu_ioas_unmap,
+        iommu_ioas_iova_ranges,
     };
     use nix::{ioctl_readwrite_bad, request_code_none as request};
+    use rustix::ioctl::Opcode;
 
     ioctl_readwrite_bad!(
         ioas_alloc,
@@ -28,21 +31,9 @@ mod ioctl {
         request!(TYPE, IOMMUFD_CMD_IOAS_IOVA_RANGES),
         iommu_ioas_iova_ranges
     );
-    ioctl_readwrite_bad!(
-        ioas_map,
-        request!(TYPE, IOMMUFD_CMD_IOAS_MAP),
-        iommu_ioas_map
-    );
-    ioctl_readwrite_bad!(
-        ioas_map_file,
-        request!(TYPE, IOMMUFD_CMD_IOAS_MAP_FILE),
-        iommu_ioas_map_file
-    );
-    ioctl_readwrite_bad!(
-        ioas_unmap,
-        request!(TYPE, IOMMUFD_CMD_IOAS_UNMAP),
-        iommu_ioas_unmap
-    );
+    pub const IOAS_MAP: Opcode = request!(TYPE, IOMMUFD_CMD_IOAS_MAP) as Opcode;
+    pub const IOAS_MAP_FILE: Opcode = request!(TYPE, IOMMUFD_CMD_IOAS_MAP_FILE) as Opcode;
+    pub const IOAS_UNMAP: Opcode = request!(TYPE, IOMMUFD_CMD_IOAS_UNMAP) as Opcode;
 }
 
 /// What an IOAS says of itself (IOMMU_IOAS_IOVA_RANGES).
@@ -70,19 +61,19 @@ pub fn alloc_ioas(iommufd: BorrowedFd<'_>) -> nix::Result<u32> {
 /// The memory stays valid, and no plain Rust reference to it lives, until it is unmapped.
 pub unsafe fn map(iommufd: BorrowedFd<'_>, map: &mut iommu_ioas_map) -> nix::Result<()> {
     // SAFETY: the struct is the ioctl's own, and the caller answers for the memory it names.
-    unsafe { ioctl::ioas_map(iommufd.as_raw_fd(), map) }.map(drop)
+    unsafe { direct::call::<{ ioctl::IOAS_MAP }, _>(iommufd, map) }
 }
 
 /// Maps a file in memory into an IOAS: memfd, tmpfs or hugetlbfs. The kernel holds its pages by itself.
 pub fn map_file(iommufd: BorrowedFd<'_>, map: &mut iommu_ioas_map_file) -> nix::Result<()> {
     // SAFETY: the struct is the ioctl's own and names no memory of this process.
-    unsafe { ioctl::ioas_map_file(iommufd.as_raw_fd(), map) }.map(drop)
+    unsafe { direct::call::<{ ioctl::IOAS_MAP_FILE }, _>(iommufd, map) }
 }
 
 /// Unmaps from an IOAS. The kernel puts the number of unmapped bytes into `length`.
 pub fn unmap(iommufd: BorrowedFd<'_>, unmap: &mut iommu_ioas_unmap) -> nix::Result<()> {
     // SAFETY: the struct is the ioctl's own and names no memory.
-    unsafe { ioctl::ioas_unmap(iommufd.as_raw_fd(), unmap) }.map(drop)
+    unsafe { direct::call::<{ ioctl::IOAS_UNMAP }, _>(iommufd, unmap) }
 }
 
 /// Asks an IOAS for its limits.

@@ -6,6 +6,7 @@ mod capability;
 mod child;
 pub mod descriptors;
 mod device_fd;
+mod direct;
 mod event;
 pub mod iommufd;
 pub mod nvme;

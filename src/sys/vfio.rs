@@ -16,15 +16,16 @@ use vfio_bindings::bindings::vfio::{
 };
 
 use super::capability::{self, Capability, u32_at, u64_at};
+use super::direct;
 
 /// The private ioctls: their arguments are checked by the functions above them.
 mod ioctl {
     use nix::{
         ioctl_none_bad, ioctl_readwrite_bad, ioctl_write_ptr_bad, request_code_none as request,
     };
+    use rustix::ioctl::Opcode;
     use vfio_bindings::bindings::vfio::{
         VFIO_BASE as BASE, VFIO_TYPE as TYPE, vfio_device_detach_iommufd_pt, vfio_device_info,
-        vfio_iommu_type1_dma_map, vfio_iommu_type1_dma_unmap,
     };
 
     ioctl_readwrite_bad!(device_get_info, request!(TYPE, BASE + 7), vfio_device_info);
@@ -33,16 +34,8 @@ mod ioctl {
     ioctl_readwrite_bad!(iommu_get_info, request!(TYPE, BASE + 12), u8);
     ioctl_readwrite_bad!(device_feature, request!(TYPE, BASE + 17), u8);
     ioctl_none_bad!(device_reset, request!(TYPE, BASE + 11));
-    ioctl_write_ptr_bad!(
-        iommu_map_dma,
-        request!(TYPE, BASE + 13),
-        vfio_iommu_type1_dma_map
-    );
-    ioctl_readwrite_bad!(
-        iommu_unmap_dma,
-        request!(TYPE, BASE + 14),
-        vfio_iommu_type1_dma_unmap
-    );
+    pub const IOMMU_MAP_DMA: Opcode = request!(TYPE, BASE + 13) as Opcode;
+    pub const IOMMU_UNMAP_DMA: Opcode = request!(TYPE, BASE + 14) as Opcode;
     ioctl_write_ptr_bad!(
         device_detach_iommufd_pt,
         request!(TYPE, BASE + 20),
@@ -83,10 +76,10 @@ pub struct RegionInfo {
 /// The memory stays valid, and no plain Rust reference to it lives, until it is unmapped.
 pub unsafe fn map_dma(
     container: BorrowedFd<'_>,
-    map: &vfio_iommu_type1_dma_map,
+    map: &mut vfio_iommu_type1_dma_map,
 ) -> nix::Result<()> {
     // SAFETY: the struct is the ioctl's own, and the caller answers for the memory it names.
-    unsafe { ioctl::iommu_map_dma(container.as_raw_fd(), map) }.map(drop)
+    unsafe { direct::call::<{ ioctl::IOMMU_MAP_DMA }, _>(container, map) }
 }
 
 /// Unmaps from a type1 container. The kernel puts the number of unmapped bytes into `size`.
@@ -95,7 +88,7 @@ pub fn unmap_dma(
     unmap: &mut vfio_iommu_type1_dma_unmap,
 ) -> nix::Result<()> {
     // SAFETY: the struct is the ioctl's own; its flags name no bitmap to follow it, as that part has no length.
-    unsafe { ioctl::iommu_unmap_dma(container.as_raw_fd(), unmap) }.map(drop)
+    unsafe { direct::call::<{ ioctl::IOMMU_UNMAP_DMA }, _>(container, unmap) }
 }
 
 /// Asks a type1 container for its limits.
