@@ -25,6 +25,16 @@ pub enum Fault {
     NoPhysicalFunction,
     /// The physical function gives no address, and takes none.
     NoAddress,
+    /// The driver of the physical function says something by itself, once, before it reads a message.
+    OwnMessageFirst,
+    /// The same, over its answer to the first message.
+    OwnMessageOverAnswer,
+    /// The driver sees the reset once more after the message of it: the next message is refused.
+    ResetSeenLate,
+    /// The same, and the next message is not answered.
+    ResetSeenLateAndSilent,
+    /// The mailbox is not granted at once.
+    BusyMailbox,
     /// Frames get lost.
     LosesFrames,
     /// The frame of somebody else comes first.
@@ -34,6 +44,11 @@ pub enum Fault {
     /// Frames carry the receive error.
     BrokenFrames,
 }
+
+/// E1000_PF_CONTROL_MSG of the kernel's driver, cleared to send.
+const OWN_MESSAGE: u32 = 0x0100 | REPLY_CLEAR_TO_SEND;
+
+const REPLY_REFUSED: u32 = 1 << 30;
 
 /// One function: the registers that keep what is written, and what its queues do.
 pub struct FakeFunction<'m> {
@@ -46,6 +61,9 @@ pub struct FakeFunction<'m> {
     pub phy: Cell<u16>,
     registers: RefCell<BTreeMap<u64, u32>>,
     mailbox: Cell<u32>,
+    /// How often the mailbox was claimed, and messages of each kind came.
+    claims: Cell<u32>,
+    messages: RefCell<BTreeMap<u32, u32>>,
     /// What the physical function says its address is.
     pub assigned: Cell<Option<[u8; 6]>>,
     pub address: Cell<[u8; 6]>,
@@ -62,6 +80,8 @@ impl<'m> FakeFunction<'m> {
             phy: Cell::new(0x1140),
             registers: RefCell::default(),
             mailbox: Cell::new(0),
+            claims: Cell::new(0),
+            messages: RefCell::default(),
             assigned: Cell::new(Some(address)),
             address: Cell::new(address),
         }
@@ -110,24 +130,52 @@ impl<'m> FakeFunction<'m> {
     /// The kernel's driver of the physical function answers a message.
     fn answer(&self) {
         let message = [0, 4, 8].map(|at| self.value(MAILBOX_MEMORY + at));
-        let reply = match (message[0], self.assigned.get()) {
-            (MESSAGE_RESET, Some([a, b, c, d, e, f])) => [
+        let mut messages = self.messages.borrow_mut();
+        let count = messages.entry(message[0]).or_default();
+        *count += 1;
+        let first = *count == 1;
+        let reply = match (message[0], self.assigned.get(), self.fault.get()) {
+            (_, _, Fault::OwnMessageFirst) if first => {
+                self.set(MAILBOX_MEMORY, OWN_MESSAGE);
+                return self.mailbox.set(MAILBOX_MESSAGE);
+            }
+            (_, _, Fault::OwnMessageOverAnswer) if first => [OWN_MESSAGE, 0, 0],
+            (MESSAGE_RESET, Some([a, b, c, d, e, f]), _) => [
                 MESSAGE_RESET | REPLY_GRANTED,
                 u32::from_le_bytes([a, b, c, d]),
                 u32::from_le_bytes([e, f, 0, 0]),
             ],
-            (MESSAGE_SET_ADDRESS, _) if self.fault.get() != Fault::NoAddress => {
+            (MESSAGE_SET_ADDRESS, _, Fault::ResetSeenLate) if first => {
+                [MESSAGE_SET_ADDRESS | REPLY_REFUSED, 0, 0]
+            }
+            (MESSAGE_SET_ADDRESS, _, Fault::ResetSeenLateAndSilent) if first => {
+                return self.mailbox.set(MAILBOX_READ);
+            }
+            (MESSAGE_SET_ADDRESS, _, Fault::NoAddress) => {
+                let cleared = REPLY_REFUSED | REPLY_CLEAR_TO_SEND;
+                [MESSAGE_SET_ADDRESS | cleared, 0, 0]
+            }
+            (MESSAGE_SET_ADDRESS, ..) => {
                 let [a, b, c, d] = message[1].to_le_bytes();
                 let [e, f, ..] = message[2].to_le_bytes();
                 self.address.set([a, b, c, d, e, f]);
-                [MESSAGE_SET_ADDRESS | REPLY_GRANTED | 1 << 29, 0, 0]
+                let granted = REPLY_GRANTED | REPLY_CLEAR_TO_SEND;
+                [MESSAGE_SET_ADDRESS | granted, 0, 0]
             }
-            (what, _) => [what | 1 << 30, 0, 0],
+            (what, ..) => [what | REPLY_REFUSED, 0, 0],
         };
         for (at, word) in [0, 4, 8].into_iter().zip(reply) {
             self.set(MAILBOX_MEMORY + at, word);
         }
         self.mailbox.set(MAILBOX_READ | MAILBOX_MESSAGE);
+    }
+
+    /// Grants the mailbox; when it is busy, only every second time.
+    fn claim(&self) {
+        self.claims.set(self.claims.get() + 1);
+        if self.fault.get() != Fault::BusyMailbox || self.claims.get() % 2 == 0 {
+            self.mailbox.set(self.mailbox.get() | MAILBOX_OWN);
+        }
     }
 
     fn phy_access(&self, command: u32) {
@@ -272,7 +320,7 @@ impl Registers for &FakeFunction<'_> {
             _ if self.fault.get() == Fault::Gone => {}
             CTRL if value & CTRL_RST != 0 => self.reset(),
             MAILBOX if self.virtual_function => match value {
-                MAILBOX_OWN => self.mailbox.set(self.mailbox.get() | MAILBOX_OWN),
+                MAILBOX_OWN => self.claim(),
                 MAILBOX_REQUEST => self.answer(),
                 MAILBOX_ACKNOWLEDGE => self.mailbox.set(0),
                 other => panic!("mailbox {other:#x}"),

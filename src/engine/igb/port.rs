@@ -19,7 +19,7 @@ use crate::types::Iova;
 pub struct Patience {
     /// For a link of a physical function.
     pub link: Duration,
-    /// For an answer to a virtual function.
+    /// For a virtual function to be told its address.
     pub answer: Duration,
     /// For a frame.
     pub frame: Duration,
@@ -30,7 +30,7 @@ impl Patience {
     /// a busy host can run late. A frame takes microseconds, and one that was blocked never comes.
     pub const USUAL: Self = Self {
         link: Duration::from_secs(4),
-        answer: Duration::from_secs(2),
+        answer: Duration::from_secs(4),
         frame: Duration::from_secs(1),
     };
 }

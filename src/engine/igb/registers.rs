@@ -210,9 +210,13 @@ pub const MAILBOX_MEMORY: u64 = 0x0800;
 
 // Messages, as Linux's igb driver answers them (drivers/net/ethernet/intel/igb/e1000_mbx.h).
 
+/// The bits that say what a message is, and which message a reply is to.
+pub const MESSAGE_KIND: u32 = 0xffff;
 /// The virtual function was reset; the reply holds its address.
 pub const MESSAGE_RESET: u32 = 0x01;
 /// The virtual function wants this address.
 pub const MESSAGE_SET_ADDRESS: u32 = 0x02;
 /// A reply: granted.
 pub const REPLY_GRANTED: u32 = 1 << 31;
+/// A reply: the function is back from its reset, so its messages are looked at.
+pub const REPLY_CLEAR_TO_SEND: u32 = 1 << 29;

@@ -145,6 +145,39 @@ fn a_function_without_an_address_gets_one() {
 }
 
 #[test]
+fn what_the_physical_function_does_meanwhile_keeps_no_function_from_its_address() {
+    for fault in [
+        Fault::OwnMessageFirst,
+        Fault::OwnMessageOverAnswer,
+        Fault::ResetSeenLate,
+        Fault::ResetSeenLateAndSilent,
+        Fault::BusyMailbox,
+    ] {
+        for assigned in [None, Some(ONE)] {
+            let memory = FakeMemory::default();
+            let fake = virtual_function(&memory);
+            fake.fault.set(fault);
+            fake.assigned.set(assigned);
+            let registers = &fake;
+            let patience = Patience::USUAL;
+            let port = Port::start(
+                Kind::Virtual,
+                patience,
+                registers,
+                (),
+                &fake.memory,
+                FALLBACK,
+            );
+            let page = fake.memory.page().unwrap();
+            let mut engine: Engine<'_, '_> = Wire::new(port.unwrap(), None, page);
+            let address = assigned.unwrap_or(FALLBACK.0);
+            assert_eq!(fake.address.get(), address, "{fault:?}");
+            assert_loop(&mut engine, &memory, 0, 0, 100);
+        }
+    }
+}
+
+#[test]
 fn what_is_not_mapped_is_neither_read_nor_written() {
     let memory = FakeMemory::default();
     let fake = physical(&memory);
