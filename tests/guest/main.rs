@@ -106,6 +106,19 @@ fn run(guest: &mut Guest, script: &str, status: i32) -> Result<Output, Failed> {
     }
 }
 
+/// Runs a script that uses the words of `words.sh`; it must end well and say that all these are done. What it says is printed.
+fn run_scenario(guest: &mut Guest, script: &str, done: &[&str]) -> Result<(), Failed> {
+    let script = [
+        &format!("killer={}", recovering::killer_name()?),
+        include_str!("words.sh"),
+        script,
+    ]
+    .join("\n");
+    let output = run(guest, &script, 0)?;
+    println!("{}", output.stdout);
+    expect_words("the script", &output.stdout, done)
+}
+
 /// Runs a script that must end with this status and print one JSON document.
 fn run_json(guest: &mut Guest, script: &str, status: i32) -> Result<Value, Failed> {
     let output = run(guest, script, status)?;

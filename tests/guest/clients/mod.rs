@@ -1,7 +1,7 @@
 //! QEMU, started in the guest with the arguments that `show --for qemu` prints, opens what was bound for it: a real client.
 
 use super::lab::{DeviceKind, Guest, Iommu, Kernel, Machine};
-use super::{expect_clean_kernel, expect_words, in_guest, machine, run};
+use super::{expect_clean_kernel, in_guest, machine, run_scenario};
 use libtest_mimic::{Failed, Trial};
 
 pub fn trials() -> Vec<Trial> {
@@ -14,14 +14,12 @@ pub fn trials() -> Vec<Trial> {
 }
 
 fn qemu(guest: &mut Guest) -> Result<(), Failed> {
-    let output = run(guest, include_str!("qemu.sh"), 0)?;
-    println!("{}", output.stdout);
     let done = [
         "through type1: ok",
         "through iommufd: ok",
         "boots from the drive: ok",
         "by its token: ok",
     ];
-    expect_words("the script", &output.stdout, &done)?;
+    run_scenario(guest, include_str!("qemu.sh"), &done)?;
     expect_clean_kernel(guest)
 }

@@ -1,23 +1,8 @@
 # QEMU in the guest is given devices that this program bound, by the arguments that it prints.
 card=/sys/class/net/eth0/device
 pf=$(basename "$(readlink -f $card)")
+log=/tmp/qemu.log
 drive=$(basename "$(readlink -f /sys/class/nvme/nvme0/device)")
-
-fail() {
-    echo "FAIL: $*"
-    cat /tmp/said /tmp/qemu.log
-    exit 1
-}
-
-# Runs a command that must end with $1 and say $2.
-says() {
-    status=$1 words=$2
-    shift 2
-    "$@" >/tmp/said 2>&1
-    ended=$?
-    [ $ended = "$status" ] || fail "$* ended with $ended, not $status"
-    grep -q -- "$words" /tmp/said || fail "$* does not say '$words'"
-}
 
 # Waits until the file $2, which QEMU writes, has the words $1.
 wait_for() {

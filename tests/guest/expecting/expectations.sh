@@ -6,22 +6,11 @@ drive_address=$(basename $drive_path)
 card_path=$(readlink -f /sys/class/net/eth0/device)
 card=$(basename $card_path)
 
-fail() { echo "FAIL: $*"; exit 1; }
-
-# Runs a command that must end with $1 and say $2.
-says() {
-    status=$1 words=$2; shift 2
-    "$@" >/tmp/said 2>&1
-    ended=$?
-    [ $ended = "$status" ] || { cat /tmp/said; fail "$* ended with $ended, not $status"; }
-    grep -q -- "$words" /tmp/said || { cat /tmp/said; fail "$* does not say '$words'"; }
-}
-
 # The last run must have failed in these checks and in no others.
 failed_only() {
     found=$(sed -n 's/^FAIL  *\([a-z.-]*\).*/\1/p' /tmp/said | sort -u | tr '\n' ' ')
     wanted=$(printf '%s\n' "$@" | sort | tr '\n' ' ')
-    [ "$found" = "$wanted" ] || { cat /tmp/said; fail "failed: $found, not $wanted"; }
+    [ "$found" = "$wanted" ] || fail "failed: $found, not $wanted"
 }
 
 quick() { iommu-tool validate --level quick "$@"; }
@@ -31,7 +20,7 @@ says 0 '^FIT' quick $drive --write-expect drive.toml
 cat drive.toml
 grep -q "^firmware = \"$(cat /sys/class/nvme/$drive/firmware_rev | sed 's/ *$//')\"" drive.toml || fail "no firmware is written"
 says 0 'expect.firmware' quick $drive --expect drive.toml
-[ "$(grep -c '^PASS  expect\.' /tmp/said)" = 5 ] || { cat /tmp/said; fail "not all of the file was checked"; }
+[ "$(grep -c '^PASS  expect\.' /tmp/said)" = 5 ] || fail "not all of the file was checked"
 # A drive that another program is to have keeps quiet about its firmware: that is no difference, and no agreement.
 says 0 'on vfio-pci now' iommu-tool bind $drive_address
 says 4 'the host does not tell firmware' quick $drive_address --expect drive.toml
@@ -71,6 +60,6 @@ sed 's/^total = 7/total = 63/' card.toml >planted.toml
 # Checked as a plain device, it has none.
 says 1 'wanted: expected 1, found 0' quick $card --vfs 0 --expect planted.toml
 failed_only expect.functions
-grep -q 'total: expected 63, found 7' /tmp/said || { cat /tmp/said; fail "the total is not named"; }
+grep -q 'total: expected 63, found 7' /tmp/said || fail "the total is not named"
 [ "$(cat $card_path/sriov_numvfs)" = 0 ] || fail "functions are left"
 echo "card: ok"

@@ -1,7 +1,7 @@
 //! `validate --expect` and `--write-expect`: a file made by one run is accepted by the next, and each difference is named.
 
 use super::lab::{DeviceKind, Guest, Iommu, Kernel, Machine};
-use super::{expect_clean_kernel, expect_words, in_guest, machine, run};
+use super::{expect_clean_kernel, in_guest, machine, run_scenario};
 use libtest_mimic::{Failed, Trial};
 
 pub fn trials() -> Vec<Trial> {
@@ -16,8 +16,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 fn expectations(guest: &mut Guest) -> Result<(), Failed> {
-    let output = run(guest, include_str!("expectations.sh"), 0)?;
-    println!("{}", output.stdout);
-    expect_words("the script", &output.stdout, &["drive: ok", "card: ok"])?;
+    let done = ["drive: ok", "card: ok"];
+    run_scenario(guest, include_str!("expectations.sh"), &done)?;
     expect_clean_kernel(guest)
 }

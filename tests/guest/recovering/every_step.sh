@@ -1,8 +1,5 @@
 # Kills a group bind, an unbind and a recover before each of their steps, and has recover put the group back each time.
-# $killer is the program that does it.
 first=0000:00:08.0 second=0000:00:08.1
-
-fail() { echo "FAIL: $*"; exit 1; }
 
 state() {
     for bdf in $first $second; do
@@ -29,11 +26,11 @@ at_every_step() {
             fi
         fi
         # What was done before the first note, or after the last, is whole.
-        iommu-tool unbind $first $second >/tmp/said 2>&1 || { cat /tmp/said; fail "unbind after step $at of $name"; }
+        iommu-tool unbind $first $second >/tmp/said 2>&1 || fail "unbind after step $at of $name"
         [ "$(state)" = "$before" ] || { state; fail "not as before after step $at of $name"; }
         at=$((at + 1))
     done
-    [ $status = 0 ] || { cat /tmp/said; fail "$name ended with $status"; }
+    [ $status = 0 ] || fail "$name ended with $status"
     echo "steps of $name: $((at - 1))"
 }
 
@@ -50,7 +47,7 @@ at_every_step "unbind" "iommu-tool bind --group $first" iommu-tool unbind $first
 for command in "bind $first" "unbind $second" "run $first -- true"; do
     iommu-tool $command >/tmp/said 2>&1
     status=$?
-    grep -q "iommu-tool recover" /tmp/said || { cat /tmp/said; fail "$command does not name recover"; }
+    grep -q "iommu-tool recover" /tmp/said || fail "$command does not name recover"
     case "$command:$status" in run*:125 | *:3) ;; *) fail "$command ended with $status" ;; esac
 done
 iommu-tool list 2>&1 | grep -q "'iommu-tool recover'" || fail "list does not tell"
@@ -67,6 +64,6 @@ mount --bind /dev/full /sys/bus/pci/devices/$second/driver_override || fail "mou
 iommu-tool bind --group $first >/tmp/said 2>&1
 status=$?
 umount /sys/bus/pci/devices/$second/driver_override
-[ $status = 1 ] || { cat /tmp/said; fail "bind with a file that takes nothing ended with $status"; }
-grep -q "$first is on nvme as before" /tmp/said || { cat /tmp/said; fail "the undoing is not told"; }
+[ $status = 1 ] || fail "bind with a file that takes nothing ended with $status"
+grep -q "$first is on nvme as before" /tmp/said || fail "the undoing is not told"
 [ "$(state)" = "$before" ] || { state; fail "not as before"; }

@@ -3,7 +3,7 @@
 mod killer;
 
 use super::lab::{Guest, Iommu, Kernel, Machine};
-use super::{expect_clean_kernel, expect_words, in_guest, machine, run};
+use super::{expect_clean_kernel, in_guest, machine, run_scenario};
 use libtest_mimic::{Failed, Trial};
 
 /// The first word of the arguments that make this program the killer: `kill-at N COMMAND...`.
@@ -58,21 +58,11 @@ pub fn killer_name() -> Result<String, Failed> {
 }
 
 fn every_step(guest: &mut Guest) -> Result<(), Failed> {
-    let script = format!(
-        "killer={}\n{}",
-        killer_name()?,
-        include_str!("every_step.sh")
-    );
-    let output = run(guest, &script, 0)?;
-    println!("{}", output.stdout);
-    expect_words(
-        "the script",
-        &output.stdout,
-        &[
-            "steps of bind --group:",
-            "steps of unbind:",
-            "steps of recover:",
-        ],
-    )?;
+    let done = [
+        "steps of bind --group:",
+        "steps of unbind:",
+        "steps of recover:",
+    ];
+    run_scenario(guest, include_str!("every_step.sh"), &done)?;
     expect_clean_kernel(guest)
 }

@@ -1,5 +1,4 @@
 # Devices that are fit: a card and a drive with all their virtual functions at the same time, plain devices, and the same twenty times.
-fail() { echo "FAIL: $*"; exit 1; }
 address() { basename "$(dirname "$(grep -l "$1" /sys/bus/pci/devices/*/device)")"; }
 
 card=$(address 0x10c9)
@@ -26,12 +25,12 @@ grep -q "FIT: $card with 7 virtual functions" /tmp/card.html || fail "no verdict
 echo "card and drive: fit"
 
 # Plain devices: one with an engine, one without.
-iommu-tool validate 00:03.0 --level quick >/tmp/said || { cat /tmp/said; fail "edu: $?"; }
+iommu-tool validate 00:03.0 --level quick >/tmp/said || fail "edu: $?"
 iommu-tool validate $plain --level quick >/tmp/said
-[ $? = 4 ] || { cat /tmp/said; fail "without an engine there is a verdict"; }
-head -n 1 /tmp/said | grep '^INCOMPLETE: .* no engine drives this device' || { cat /tmp/said; fail "no reason"; }
-iommu-tool validate $plain --level quick --allow-no-dma >/tmp/said || { cat /tmp/said; fail "--allow-no-dma: $?"; }
-head -n 1 /tmp/said | grep '^FIT: .* without DMA' || { cat /tmp/said; fail "DMA is not said to be missing"; }
+[ $? = 4 ] || fail "without an engine there is a verdict"
+head -n 1 /tmp/said | grep '^INCOMPLETE: .* no engine drives this device' || fail "no reason"
+iommu-tool validate $plain --level quick --allow-no-dma >/tmp/said || fail "--allow-no-dma: $?"
+head -n 1 /tmp/said | grep '^FIT: .* without DMA' || fail "DMA is not said to be missing"
 [ "$(state)" = "$before" ] || fail "not as before: $before; now: $(state)"
 echo "plain devices: ok"
 
@@ -45,7 +44,7 @@ count() {
 }
 run=1
 while [ $run -le 20 ]; do
-    iommu-tool validate $drive --vfs 2 --level quick >/tmp/said || { cat /tmp/said; fail "run $run: $?"; }
+    iommu-tool validate $drive --vfs 2 --level quick >/tmp/said || fail "run $run: $?"
     count
     echo "run $run: $pins pinned, $files files, $slabs KiB"
     # The kernel fills its own caches in the first runs.

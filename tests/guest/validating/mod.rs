@@ -1,8 +1,7 @@
 //! `validate`: what is fit is found fit on both kernel interfaces, what is not is named, and the host is as before in each case.
 
 use super::lab::{DeviceKind, Guest, Iommu, Kernel, Machine};
-use super::recovering::killer_name;
-use super::{expect_clean_kernel, expect_words, in_guest, machine, required, run, run_json};
+use super::{expect_clean_kernel, in_guest, machine, required, run, run_json, run_scenario};
 use iommu_tool::checks::validate::{
     ALL_LOAD, ALL_MAP_LATENCY, ALL_TABLES, FUNCTION_ACS, FUNCTION_BOUND, FUNCTION_GROUP,
     FUNCTION_INTERRUPTS, FUNCTION_OPEN, FUNCTION_REGIONS, FUNCTION_RESET, Item, VFS_COUNT,
@@ -66,17 +65,12 @@ fn with_a_switch() -> Machine {
 }
 
 fn fit(guest: &mut Guest) -> Result<(), Failed> {
-    let output = run(guest, include_str!("fit.sh"), 0)?;
-    println!("{}", output.stdout);
-    expect_words(
-        "the script",
-        &output.stdout,
-        &[
-            "card and drive: fit",
-            "plain devices: ok",
-            "twenty times: ok",
-        ],
-    )?;
+    let done = [
+        "card and drive: fit",
+        "plain devices: ok",
+        "twenty times: ok",
+    ];
+    run_scenario(guest, include_str!("fit.sh"), &done)?;
     for (file, engine, count) in [("card", "igbvf", 7), ("drive", "nvme", 4)] {
         let report = run_json(guest, &format!("cat /tmp/{file}.json"), 0)?;
         expect_all_passed(&report, engine, count)?;
@@ -167,19 +161,13 @@ fn expect_all_passed(report: &Value, engine: &str, count: usize) -> Result<(), F
 }
 
 fn wrong(guest: &mut Guest) -> Result<(), Failed> {
-    let script = format!("killer={}\n{}", killer_name()?, include_str!("wrong.sh"));
-    let output = run(guest, &script, 0)?;
-    println!("{}", output.stdout);
-    expect_words(
-        "the script",
-        &output.stdout,
-        &[
-            "isolation: ok",
-            "functions that fail: ok",
-            "held in the middle: ok",
-            "limits, refusals and Ctrl-C: ok",
-            "steps: ok",
-        ],
-    )?;
+    let done = [
+        "isolation: ok",
+        "functions that fail: ok",
+        "held in the middle: ok",
+        "limits, refusals and Ctrl-C: ok",
+        "steps: ok",
+    ];
+    run_scenario(guest, include_str!("wrong.sh"), &done)?;
     expect_clean_kernel(guest)
 }

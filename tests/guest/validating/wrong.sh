@@ -1,15 +1,12 @@
-# What is wrong is named, what is not is still checked, and all is put back. $killer is the program that kills another at a chosen step.
-fail() { echo "FAIL: $*"; exit 1; }
+# What is wrong is named, what is not is still checked, and all is put back.
 
-# Runs a command that must end with $1 and say $2 in its first line.
-says() {
-    status=$1 words=$2; shift 2
-    "$@" >/tmp/said 2>&1
-    ended=$?
-    [ $ended = "$status" ] || { cat /tmp/said; fail "$* ended with $ended, not $status"; }
-    head -n 1 /tmp/said | grep -q -- "$words" || { cat /tmp/said; fail "$* does not say '$words' first"; }
+# As `says`, in the first line.
+first() {
+    status=$1 words=$2
+    shift 2
+    ends $status "$@"
+    head -n 1 /tmp/said | grep -q -- "$words" || fail "$* does not say '$words' first"
 }
-also() { grep -q -- "$1" /tmp/said || { cat /tmp/said; fail "nothing said of '$1'"; }; }
 
 devices=/sys/bus/pci/devices
 # The card below a switch whose ports have no access control services, and the one below a root port that has them.
@@ -34,7 +31,7 @@ state() {
 same() { [ "$(state)" = "$before" ] || fail "$1: not as before: $before; now: $(state)"; }
 before=$(state)
 
-says 1 "^UNFIT: .*function.acs of .* switch downstream port $bridge has no access control services" \
+first 1 "^UNFIT: .*function.acs of .* switch downstream port $bridge has no access control services" \
     iommu-tool validate $open --vfs 2 --level quick
 same "without isolation"
 echo "isolation: ok"
@@ -48,16 +45,16 @@ until iommu-tool maps --json | grep -q '"pid"'; do sleep 0.1; done
 echo >$devices/$2/reset_method
 with_functions=$(state)
 mount --bind /dev/full $devices/$3/driver_override || fail "mount"
-says 1 "^UNFIT: do not hand out $card with 4 virtual functions" iommu-tool validate $card --level quick
+first 1 "^UNFIT: do not hand out $card with 4 virtual functions" iommu-tool validate $card --level quick
 also "FAIL  function.open of $1 .*process $holder"
 also "held by iommu-tool (process $holder"
 also "FAIL  function.reset of $2 .*no way to reset it alone"
 also "FAIL  function.bound of $3: .*driver_override' failed: ENOSPC"
-! grep -q "^FAIL.*$4" /tmp/said || { cat /tmp/said; fail "$4 fails too"; }
+! grep -q "^FAIL.*$4" /tmp/said || fail "$4 fails too"
 umount $devices/$3/driver_override
 [ "$(state)" = "$with_functions" ] || fail "not as before: $with_functions; now: $(state)"
 kill $holder; wait $holder
-says 3 "has 4 virtual functions, and to make 2" iommu-tool validate $card --vfs 2
+first 3 "has 4 virtual functions, and to make 2" iommu-tool validate $card --vfs 2
 iommu-tool unbind $1 >/dev/null && iommu-tool vfs $card 0 >/dev/null || fail "clean up"
 same "with functions that fail"
 echo "functions that fail: ok"
@@ -67,25 +64,25 @@ iommu-tool validate $card --vfs 2 --level quick >/tmp/said 2>&1 & validation=$!
 until [ -e /dev/vfio/devices/vfio0 ]; do usleep 10000; done
 sleep 1000 </dev/vfio/devices/vfio0 & holder=$!
 wait $validation
-[ $? = 1 ] || { cat /tmp/said; fail "a function that is held is found fit"; }
+[ $? = 1 ] || fail "a function that is held is found fit"
 also "after.restored .* is held by sleep (process $holder"
-says 3 "recover" iommu-tool validate $card --level quick
+first 3 "recover" iommu-tool validate $card --level quick
 kill $holder; wait $holder
 iommu-tool recover >/dev/null || fail "recover: $?"
 same "held in the middle"
 echo "held in the middle: ok"
 
-says 1 "vfs.count of $card takes more than 1 s" iommu-tool validate $card --vfs 1 --level quick --limit 1
+first 1 "vfs.count of $card takes more than 1 s" iommu-tool validate $card --vfs 1 --level quick --limit 1
 also "^UNFIT: .*more than the 1 s that are allowed"
-says 2 "can have 7 virtual functions, not 8" iommu-tool validate $card --vfs 8
-says 2 "no virtual functions to offer" iommu-tool validate 00:00.0 --vfs 1
+first 2 "can have 7 virtual functions, not 8" iommu-tool validate $card --vfs 8
+first 2 "no virtual functions to offer" iommu-tool validate 00:00.0 --vfs 1
 same "refused"
 for delay in 0.5 3 6; do
     iommu-tool validate $card --vfs 2 >/tmp/said 2>&1 & validation=$!
     sleep $delay
     kill -INT $validation
     wait $validation
-    [ $? = 1 ] && grep -q '^INTERRUPTED: no verdict' /tmp/said || { cat /tmp/said; fail "Ctrl-C after $delay s"; }
+    [ $? = 1 ] && grep -q '^INTERRUPTED: no verdict' /tmp/said || fail "Ctrl-C after $delay s"
     same "Ctrl-C after $delay s"
 done
 echo "limits, refusals and Ctrl-C: ok"
@@ -95,10 +92,10 @@ while :; do
     "$killer" kill-at $step iommu-tool validate $card --vfs 1 --level quick >/tmp/said 2>&1
     status=$?
     [ $status = 137 ] || break
-    iommu-tool recover >/tmp/said 2>&1 || { cat /tmp/said; fail "recover after step $step: $?"; }
+    iommu-tool recover >/tmp/said 2>&1 || fail "recover after step $step: $?"
     same "killed at step $step"
     step=$((step + 3))
 done
-[ $status = 0 ] || { cat /tmp/said; fail "validate ended with $status"; }
+[ $status = 0 ] || fail "validate ended with $status"
 same "not killed"
 echo "killed at every third of $step steps: ok"

@@ -1,18 +1,7 @@
-# Virtual functions of a drive and of a network card. $killer is the program that kills another at a chosen step.
+# Virtual functions of a drive and of a network card.
 drive=$(basename $(dirname $(grep -l v1 /sys/class/nvme/*/serial)))
 drive_path=$(readlink -f /sys/class/nvme/$drive/device)
 card=/sys/class/net/eth0/device
-
-fail() { echo "FAIL: $*"; exit 1; }
-
-# Runs a command that must end with $1 and say $2.
-says() {
-    status=$1 words=$2; shift 2
-    "$@" >/tmp/said 2>&1
-    ended=$?
-    [ $ended = "$status" ] || { cat /tmp/said; fail "$* ended with $ended, not $status"; }
-    grep -q -- "$words" /tmp/said || { cat /tmp/said; fail "$* does not say '$words'"; }
-}
 
 # The drive's functions work only with queues and interrupts, and once they are online: then its driver has them.
 says 0 'has 0 of 4' iommu-tool vfs $drive
@@ -58,6 +47,6 @@ while :; do
     ! ls /run/iommu-tool/*.json >/dev/null 2>&1 || fail "the journal is not empty after step $at"
     at=$((at + 1))
 done
-[ $status = 0 ] || { cat /tmp/said; fail "vfs ended with $status"; }
+[ $status = 0 ] || fail "vfs ended with $status"
 says 0 'has 0 of 7' iommu-tool vfs eth0 0
 echo "steps of vfs: $((at - 1))"

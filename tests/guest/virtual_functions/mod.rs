@@ -1,8 +1,7 @@
 //! `vfs`: virtual functions of a network card and of an NVMe drive are made, used, refused and removed, also after a kill.
 
 use super::lab::{DeviceKind, Guest, Iommu, Kernel, Machine};
-use super::recovering::killer_name;
-use super::{expect_clean_kernel, expect_words, in_guest, machine, run};
+use super::{expect_clean_kernel, in_guest, machine, run_scenario};
 use libtest_mimic::{Failed, Trial};
 
 pub fn trials() -> Vec<Trial> {
@@ -32,17 +31,7 @@ fn with_functions() -> Machine {
 }
 
 fn functions(guest: &mut Guest) -> Result<(), Failed> {
-    let script = format!(
-        "killer={}\n{}",
-        killer_name()?,
-        include_str!("functions.sh")
-    );
-    let output = run(guest, &script, 0)?;
-    println!("{}", output.stdout);
-    expect_words(
-        "the script",
-        &output.stdout,
-        &["drive: ok", "card: ok", "steps of vfs:"],
-    )?;
+    let done = ["drive: ok", "card: ok", "steps of vfs:"];
+    run_scenario(guest, include_str!("functions.sh"), &done)?;
     expect_clean_kernel(guest)
 }
