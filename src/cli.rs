@@ -18,7 +18,7 @@ pub use mapping::{
 pub use measuring::{BenchArgs, PagesChoice, SuiteChoice};
 pub use validation::{ValidateArgs, VfsArgs};
 
-use crate::types::{BackendChoice, DeviceName, Iova, Level, Size, SoakTime, UserOfDevices};
+use crate::types::{BackendChoice, DeviceName, Iova, Level, Seconds, Size, UserOfDevices};
 
 /// Bind PCI devices to VFIO, map memory through the IOMMU, prove by DMA what a device reaches, and measure what mapping costs.
 #[derive(Debug, Parser)]
@@ -250,7 +250,7 @@ pub struct TestArgs {
 
     /// How long the random loops of --level soak go on: 30s, 10m, 2h [default: 1m]
     #[arg(long, value_name = "TIME")]
-    pub duration: Option<SoakTime>,
+    pub duration: Option<Seconds>,
 
     /// Let the engine write up to 128 KiB of a drive's blocks, and put back what they held at the end, also after Ctrl-C. A run that is
     /// killed cannot; the blocks are named when it begins

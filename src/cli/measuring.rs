@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
-use crate::types::{BackendChoice, DeviceName, Iova, Size, SoakTime, Suite};
+use crate::types::{BackendChoice, DeviceName, Iova, Seconds, Size, Suite};
 
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
@@ -71,7 +71,7 @@ pub struct BenchArgs {
 
     /// How long to measure in all, as 30s or 10m; what is slow may take longer
     #[arg(long, value_name = "TIME", conflicts_with = "samples")]
-    pub duration: Option<SoakTime>,
+    pub duration: Option<Seconds>,
 
     /// Measure a bare loop of system calls in turn with this program's own path, to see what the program costs. Suite map
     #[arg(long)]

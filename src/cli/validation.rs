@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use crate::types::{DeviceName, FunctionCount, Level, SoakTime, UseReason};
+use crate::types::{DeviceName, FunctionCount, Level, Seconds, UseReason};
 
 /// Arguments of `vfs`.
 #[derive(Debug, Args)]
@@ -74,7 +74,7 @@ pub struct ValidateArgs {
 
     /// How long random loops and the load of all devices go on, at the level soak
     #[arg(long, value_name = "TIME")]
-    pub duration: Option<SoakTime>,
+    pub duration: Option<Seconds>,
 
     /// Do without DMA where no engine drives the device: then what can be checked decides
     #[arg(long)]

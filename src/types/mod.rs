@@ -13,6 +13,7 @@ mod iova;
 mod node;
 mod owner_name;
 mod pci_id;
+mod seconds;
 mod size;
 mod suite;
 mod test_scope;
@@ -30,8 +31,9 @@ pub use iova::{InvalidRange, Iova, IovaRange, PageSizes, ParseIovaError, Protect
 pub use node::{GroupId, VfioNode};
 pub use owner_name::{OwnerName, ParseOwnerNameError};
 pub use pci_id::PciId;
+pub use seconds::{ParseSecondsError, Seconds};
 pub use size::{ParseSizeError, Size};
 pub use suite::Suite;
-pub use test_scope::{Level, ParseSoakTimeError, SoakTime, TestScope};
+pub use test_scope::{Level, TestScope};
 pub use use_reason::UseReason;
 pub use user_of_devices::UserOfDevices;
