@@ -248,7 +248,7 @@ impl<'m> FakeFunction<'m> {
             .find(|one| one.address.get() == frame[..6]);
         let target = target.expect("nobody has this address");
         match self.fault.get() {
-            Fault::LosesFrames => {}
+            Fault::LosesFrames | Fault::NoLink => {}
             Fault::StrangeFrame => target.receive(&[0xff; 100], 0),
             Fault::FlippedBit => {
                 let mut frame = frame.to_vec();
@@ -300,8 +300,13 @@ impl Registers for &FakeFunction<'_> {
             (Fault::Gone, _) => u32::MAX,
             (Fault::StuckReset, CTRL) => self.value(CTRL) | CTRL_RST,
             (fault, STATUS) => {
-                let up = self.value(CTRL) & CTRL_SLU != 0 && fault != Fault::NoLink;
-                if up { STATUS_LU } else { 0 }
+                // A virtual function has the link of its port.
+                let wanted = self.virtual_function || self.value(CTRL) & CTRL_SLU != 0;
+                if wanted && fault != Fault::NoLink {
+                    STATUS_LU
+                } else {
+                    0
+                }
             }
             (_, MAILBOX) if self.virtual_function => {
                 let state = self.mailbox.get();

@@ -8,7 +8,7 @@ use super::Address;
 use super::queues::Queues;
 use super::registers::{
     CTRL, END_OF_PACKET, HEADER_SIZE, PHYSICAL_RECEIVE, PHYSICAL_SIZE, PHYSICAL_TRANSMIT,
-    RECEIVE_ERROR, VIRTUAL_RECEIVE, VIRTUAL_SIZE, VIRTUAL_TRANSMIT,
+    RECEIVE_ERROR, STATUS, STATUS_LU, VIRTUAL_RECEIVE, VIRTUAL_SIZE, VIRTUAL_TRANSMIT,
 };
 use super::{physical, virtual_function};
 use crate::device::Registers;
@@ -215,15 +215,32 @@ impl<R: Registers, M> Port<R, M> {
                 return Err(EngineError::Gone { engine });
             }
             if waited >= self.patience.frame {
-                return Err(EngineError::Timeout {
-                    engine,
-                    what: what.to_owned(),
-                    limit: self.patience.frame,
-                });
+                return Err(self.no_frame(what));
             }
             if waited >= EAGER {
                 sleep(EAGER);
             }
+        }
+    }
+}
+
+impl<R: Registers, M> Port<R, M> {
+    /// Why no frame came.
+    fn no_frame(&self, what: &str) -> EngineError {
+        let engine = self.kind.name();
+        // A physical function came up with a link of its own making.
+        if self.kind == Kind::Virtual && self.registers.read32(STATUS) & STATUS_LU == 0 {
+            return EngineError::Unusable {
+                engine,
+                missing: "its port has no link, and without one the card brings no frame back. Connect the port, or bring the network interface of \
+                          the physical function up (ip link set up)"
+                    .to_owned(),
+            };
+        }
+        EngineError::Timeout {
+            engine,
+            what: what.to_owned(),
+            limit: self.patience.frame,
         }
     }
 }

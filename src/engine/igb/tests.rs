@@ -262,6 +262,7 @@ fn a_function_that_cannot_be_used_is_refused_with_the_reason() {
 fn a_transfer_that_fails_is_told_and_the_next_one_works_again() {
     for (fault, words) in [
         (Fault::LosesFrames, "did not finish receiving 100 bytes"),
+        (Fault::NoLink, "its port has no link"),
         (Fault::StrangeFrame, "is not the one that was sent"),
         (Fault::BrokenFrames, "is not the one that was sent"),
     ] {
