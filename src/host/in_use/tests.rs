@@ -15,13 +15,13 @@ const NIC: (&str, &str) = (
     "pci:v00008086d000010C9sv00008086sd0000A03Cbc02sc00i00\n",
 );
 /// Of a graphics card.
-const GPU: (&str, &str) = (
+pub(super) const GPU: (&str, &str) = (
     "sys/bus/pci/devices/0000:01:00.0/modalias",
     "pci:v00001002d0000731Fsv00001002sd00000B36bc03sc00i00\n",
 );
 
 /// What uses the device at 01:00.0 of a host with these files and links.
-fn found(files: &[(&str, &str)], links: &[(&str, &str)]) -> Vec<Use> {
+pub(super) fn found(files: &[(&str, &str)], links: &[(&str, &str)]) -> Vec<Use> {
     let (folder, host) = host_of_files(files);
     for (path, target) in links {
         let path = folder.path().join(path);
@@ -33,7 +33,7 @@ fn found(files: &[(&str, &str)], links: &[(&str, &str)]) -> Vec<Use> {
 }
 
 /// The reasons and evidence, as `mounted: nvme0n1 is mounted at /`.
-fn said(uses: &[Use]) -> Vec<String> {
+pub(super) fn said(uses: &[Use]) -> Vec<String> {
     uses.iter()
         .map(|one| format!("{}: {}", one.reason, one.evidence))
         .collect()
@@ -391,20 +391,6 @@ fn a_display_with_the_console_or_a_picture_is_in_use() {
         ["display: the monitor at card0-HDMI-A-1 shows a picture"]
     );
     assert_eq!(connector("disabled\n"), [""; 0]);
-}
-
-#[test]
-fn processes_that_have_a_node_open_are_named() {
-    let card = "sys/bus/pci/devices/0000:01:00.0/drm/card0/dev";
-    let open = |command: &str| {
-        let files = [GPU, (card, "226:0\n"), ("proc/42/comm", command)];
-        said(&found(&files, &[("proc/42/fd/9", "/dev/dri/card0")]))
-    };
-    assert_eq!(
-        open("Xorg\n"),
-        ["open: Xorg (process 42) has /dev/dri/card0 open"]
-    );
-    assert_eq!(open("(udev-worker)\n"), [""; 0]);
 }
 
 #[test]

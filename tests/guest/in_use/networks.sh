@@ -120,6 +120,14 @@ iommu-tool unmap "$function" --all
 until iommu-tool unbind "$function" 2>/dev/null; do sleep 0.1; done
 case_of 'virtual functions' $nic vfs 'its 2 virtual functions' "iommu-tool vfs $nic 0"
 
+# What is neither a disk nor an interface is reached by a node of its own driver.
+serial=0000:00:0e.0
+node=/dev/$(basename /sys/bus/pci/devices/$serial/virtio*/virtio-ports/*)
+sleep 600 <"$node" &
+opener=$!
+case_of 'a device that a process has open' $serial open "sleep (process $opener, user root) has $node open"
+kill $opener
+
 # A device that another program holds is not touched.
 edu=0000:00:03.0
 iommu-tool bind $edu
