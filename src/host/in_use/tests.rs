@@ -335,6 +335,54 @@ fn sessions_with_other_hosts_and_packet_sockets_count() {
 }
 
 #[test]
+fn a_session_of_link_local_addresses_goes_by_the_interface_that_has_the_local_one() {
+    let zero = "0".repeat(32);
+    let own = |number, interface| {
+        format!("fe80000000000000000000000000000{number} 02 40 20 80 {interface}\n")
+    };
+    let default_by = |interface| {
+        format!(
+            "{zero} 00 {zero} 00 fe800000000000000000000000000005 00000400 00000001 00000000 00450003 {interface}\n"
+        )
+    };
+    let login = |local, remote| {
+        let end = |number| format!("000080FE00000000000000000{number}000000");
+        let (local, remote) = (end(local), end(remote));
+        format!(
+            "0: {local}:0016 {remote}:C350 01 00000000:00000000 00:00000000 00000000 0 0 104 1\n"
+        )
+    };
+    let session = |addresses: &str, routes: &str, tcp: &str| {
+        interface(&[
+            ("proc/net/if_inet6", addresses),
+            ("proc/net/ipv6_route", routes),
+            ("proc/net/tcp6", tcp),
+        ])
+    };
+    let expected = ["session: TCP sessions go by eth0: a remote login, fe80::9 to fe80::1 port 22"];
+
+    let first = own(1, "eth0");
+    assert_eq!(session(&first, "", &login(1, 9)), expected);
+    // Not where the default route leads.
+    assert_eq!(session(&first, &default_by("eth1"), &login(1, 9)), expected);
+    let second = own(1, "eth1");
+    assert_eq!(
+        session(&second, &default_by("eth0"), &login(1, 9)),
+        ["route: the default route by fe80::5 goes out by eth0"]
+    );
+    // Which of two interfaces with the same address cannot be told, so it counts for each.
+    assert_eq!(
+        session(&format!("{first}{second}"), "", &login(1, 9)),
+        expected
+    );
+    // The other end is another host, though an interface elsewhere has the same address; but no host talks to itself by a card.
+    let elsewhere = format!("{first}{}", own(9, "br0"));
+    assert_eq!(session(&elsewhere, "", &login(1, 9)), expected);
+    let both = format!("{first}{}", own(9, "eth0"));
+    assert_eq!(session(&both, "", &login(1, 9)), [""; 0]);
+}
+
+#[test]
 fn an_interface_in_another_network_namespace_leaves_an_empty_folder() {
     let (folder, host) = host_of_files(&[NIC]);
     let own = folder.path().join(DEVICE);
