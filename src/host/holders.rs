@@ -104,7 +104,7 @@ impl Host {
         (!is_over).then_some(started)
     }
 
-    fn processes(&self) -> Vec<u32> {
+    pub(super) fn processes(&self) -> Vec<u32> {
         let names = self.names("/proc");
         names.iter().filter_map(|name| name.parse().ok()).collect()
     }

@@ -2,6 +2,7 @@
 
 mod disk;
 mod display;
+mod elsewhere;
 mod network;
 mod nodes;
 mod routes;
@@ -12,6 +13,7 @@ use std::cell::OnceCell;
 use super::{Holder, Host, KernelNames, NameKind, PciDevice};
 use crate::types::{Bdf, UseReason};
 use disk::Volumes;
+use elsewhere::FarInterface;
 use nodes::{CharacterDevices, OpenNodes};
 use routes::Routes;
 use sessions::Sockets;
@@ -69,6 +71,7 @@ pub struct Usage<'a> {
     volumes: OnceCell<Volumes>,
     routes: OnceCell<Routes>,
     sockets: OnceCell<Sockets>,
+    far_interfaces: OnceCell<Vec<FarInterface>>,
     character_devices: OnceCell<CharacterDevices>,
     open_nodes: OnceCell<OpenNodes>,
 }
@@ -83,6 +86,7 @@ impl Host {
             volumes: OnceCell::new(),
             routes: OnceCell::new(),
             sockets: OnceCell::new(),
+            far_interfaces: OnceCell::new(),
             character_devices: OnceCell::new(),
             open_nodes: OnceCell::new(),
         }

@@ -15,7 +15,7 @@ pub fn trials() -> Vec<Trial> {
             all_cases(guest, DISKS, 8)
         }),
         in_guest("in_use::networks", with_networks(), |guest| {
-            all_cases(guest, NETWORKS, 18)
+            all_cases(guest, NETWORKS, 20)
         }),
     ]
 }
