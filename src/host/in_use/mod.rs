@@ -67,7 +67,7 @@ enum Look {
 #[derive(Debug)]
 pub struct Usage<'a> {
     host: &'a Host,
-    names: &'a KernelNames,
+    pub(super) names: &'a KernelNames,
     volumes: OnceCell<Volumes>,
     routes: OnceCell<Routes>,
     sockets: OnceCell<Sockets>,
