@@ -67,6 +67,7 @@ pub static DEVICE_CHECKS: &[DeviceCheck] = &[
     device::RESET,
     device::LINK,
     device::DENYLISTED,
+    device::OWN_VF_SPACE,
     attach::ATTACH,
 ];
 

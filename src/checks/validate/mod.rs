@@ -159,6 +159,14 @@ pub struct Listed {
 /// The checks of `doctor` that concern a device which is handed out; the others are asked more thoroughly here.
 pub const OF_DOCTOR: [&str; 3] = ["device.reserved", "device.denylist", "device.link"];
 
+/// The same for a physical function that is handed out as virtual ones.
+pub const OF_DOCTOR_FOR_PHYSICAL: [&str; 4] = [
+    "device.reserved",
+    "device.denylist",
+    "device.link",
+    "device.vf-space",
+];
+
 /// Every check that `validate` may report.
 #[must_use]
 pub fn listed() -> Vec<Listed> {
@@ -170,7 +178,7 @@ pub fn listed() -> Vec<Listed> {
     });
     let place = DEVICE_CHECKS
         .iter()
-        .filter(|check| OF_DOCTOR.contains(&check.id))
+        .filter(|check| OF_DOCTOR_FOR_PHYSICAL.contains(&check.id))
         .map(|check| Listed {
             id: check.id,
             title: check.title,
