@@ -6,8 +6,8 @@ use crate::binding::{self, BindOptions, BindingError, Process, TemporaryFunction
 use crate::checks::doctor::Ground;
 use crate::checks::validate::{
     self, AFTER_RESTORED, FUNCTION_ACS, FUNCTION_BOUND, FUNCTION_GROUP, Judged, MapLatency,
-    OF_DOCTOR, OF_DOCTOR_FOR_PHYSICAL,
-    VFS_COUNT, VFS_CYCLES, VFS_INTERRUPTS, VFS_READY, VFS_SPACE, VFS_STRIDE,
+    OF_DOCTOR, OF_DOCTOR_FOR_PHYSICAL, VFS_COUNT, VFS_CYCLES, VFS_INTERRUPTS, VFS_READY, VFS_SPACE,
+    VFS_STRIDE,
 };
 use crate::commands::Failure;
 use crate::commands::target::Target;
