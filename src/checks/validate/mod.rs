@@ -86,8 +86,8 @@ items! {
         "its regions are mapped, its configuration space read",
         "a program sees the regions that the host sees, at their sizes";
     FUNCTION_INTERRUPTS = "function.interrupts", Quick,
-        "each of its interrupts is triggered, and arrives as itself",
-        "the host has vectors for all its interrupts, and delivers each to its own event";
+        "a vector is taken for each of its interrupts, and the kernel signals each in the device's place",
+        "the host has vectors for all its interrupts, and each has an event of its own";
     FUNCTION_RESET = "function.reset", Quick,
         "it is reset, and answers afterwards",
         "the next user does not find what the last one left";
