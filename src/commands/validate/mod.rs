@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -62,7 +62,7 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
         host,
         &interrupt,
         Progress::spinner(context.output.progress()),
-        Duration::from_secs(args.limit.into()),
+        args.limit.into(),
     );
     let begin = Instant::now();
     let traces = Traces::of(host);
