@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use super::Judged;
+use super::{Judged, counted};
 use crate::device::{DeviceError, InterruptKind, VfioDevice};
 use crate::host::Bar;
 
@@ -102,7 +102,8 @@ fn signal_all(device: &VfioDevice, kind: InterruptKind) -> Result<Judged, Device
     device.disable_interrupts(kind)?;
     if wrong.is_empty() {
         return Ok(Judged::pass(format!(
-            "{count} {kind} vectors could be had, and each has an event of its own (signalled by the kernel, not by the device)"
+            "{} could be had, each with an event of its own (signalled by the kernel, not by the device)",
+            counted(count as usize, &format!("{kind} vector"))
         )));
     }
     let judged = Judged::fail(

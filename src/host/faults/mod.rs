@@ -111,7 +111,7 @@ pub enum LogEvent {
 }
 
 impl LogEvent {
-    /// The same with the device that a fault's number stands for; see [`Fault::locate`].
+    /// The same with the device that a fault's number stands for, if the host has one and only one that it can be.
     #[must_use]
     pub fn located(mut self, host: &Host) -> Self {
         if let Self::Fault(fault) = &mut self {
