@@ -89,6 +89,7 @@ fn report(
     let mut reader = FaultReader::default();
     let mut events: Vec<LogEvent> = records.iter().filter_map(|r| reader.read(r)).collect();
     events.extend(reader.finish());
+    let events = events.into_iter().map(|event| event.located(host));
 
     let interrupts = host.fault_interrupts();
     let mut report = FaultsReport {
@@ -99,13 +100,13 @@ fn report(
         records_lost: log.lost(),
         interrupts,
         unlogged: Vec::new(),
+        unread: host.unread_iommus(),
     };
     let mut tally = Tally::default();
     for event in events {
         tally.add(&event);
         match event {
-            LogEvent::Fault(mut fault) => {
-                fault.locate(host);
+            LogEvent::Fault(fault) => {
                 if is_wanted(&fault, device) {
                     let nearby = surroundings.of(&fault);
                     report.faults.push(PlacedFault { fault, nearby });
@@ -195,8 +196,7 @@ fn follow(
     let mut reader = FaultReader::default();
     let print = |event: LogEvent| {
         output.emit_line(&match event {
-            LogEvent::Fault(mut fault) => {
-                fault.locate(host);
+            LogEvent::Fault(fault) => {
                 if !is_wanted(&fault, device) {
                     return Ok(());
                 }
@@ -210,6 +210,13 @@ fn follow(
         })
     };
     output.emit_follow_heading()?;
+    let unread = host.unread_iommus();
+    if !unread.is_empty() {
+        log::warn!(
+            "how the kernel's log words faults of {} is not known here: nothing is told of them",
+            unread.join(", ")
+        );
+    }
 
     let mut counted = interrupts_by_kind(host);
     let mut tally = Tally::default();
@@ -220,7 +227,8 @@ fn follow(
     while !interrupt.came() {
         let mut logged = Vec::new();
         for record in log.new_records().context("cannot read the kernel's log")? {
-            if let Some(event) = reader.read(&record) {
+            let event = reader.read(&record).map(|event| event.located(host));
+            if let Some(event) = event {
                 if !is_old {
                     tally.add(&event);
                     if let LogEvent::Fault(fault) = &event {
@@ -244,7 +252,8 @@ fn follow(
             lost = log.lost();
         }
         if last_fault.elapsed() >= SETTLING {
-            if let Some(event) = reader.finish() {
+            let event = reader.finish().map(|event| event.located(host));
+            if let Some(event) = event {
                 tally.add(&event);
                 print(event)?;
             }
@@ -278,6 +287,7 @@ mod tests {
             iommu: IommuKind::AmdVi,
             device: "0000:01:00.0".parse().ok(),
             requester: None,
+            unit: None,
             access: Some(Access::Write),
             address: Some(Iova(address)),
             pasid: None,

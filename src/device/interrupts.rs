@@ -102,7 +102,8 @@ impl VfioDevice {
         Ok(events)
     }
 
-    /// Has the kernel act as if the device had sent this interrupt, which is on.
+    /// Has the kernel signal the eventfd of this interrupt, which is on, as it does when the interrupt comes (`vfio_pci_set_msi_trigger` of
+    /// drivers/vfio/pci/vfio_pci_intrs.c). Nothing passes the device, or the IOMMU that remaps interrupts.
     pub fn trigger_interrupt(&self, kind: InterruptKind, number: u32) -> Result<(), DeviceError> {
         self.fd()
             .interrupts()

@@ -32,6 +32,17 @@ pub enum Family {
     Other,
 }
 
+/// A change of the kernel's command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandLineChange<'w> {
+    /// To add words.
+    Add(&'w str),
+    /// To take words out.
+    Remove(&'w str),
+    /// To put the second word in the place of the first.
+    Replace(&'w str, &'w str),
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Loader {
     Grub,
@@ -91,18 +102,32 @@ fn family(id: &str) -> Option<Family> {
 }
 
 impl Distribution {
-    /// How to add words to the kernel's command line, or with `remove` to take them out.
+    /// How to change the kernel's command line.
     #[must_use]
-    pub fn change_command_line(&self, words: &str, remove: bool) -> String {
-        let how = if remove { "remove" } else { "add" };
+    pub fn change_command_line(&self, change: CommandLineChange<'_>) -> String {
+        use CommandLineChange::{Add, Remove, Replace};
+        let what = match change {
+            Add(words) => format!("add {words}"),
+            Remove(words) => format!("remove {words}"),
+            Replace(old, new) => format!("replace {old} by {new}"),
+        };
         let (place, then) = match (self.loader, self.family) {
             (_, Family::Fedora) => {
-                let option = if remove { "--remove-args" } else { "--args" };
-                return format!("grubby --update-kernel=ALL {option}=\"{words}\" && reboot");
+                let options = match change {
+                    Add(words) => format!("--args=\"{words}\""),
+                    Remove(words) => format!("--remove-args=\"{words}\""),
+                    Replace(old, new) => format!("--remove-args=\"{old}\" --args=\"{new}\""),
+                };
+                return format!("grubby --update-kernel=ALL {options} && reboot");
             }
             (_, Family::NixOs) => {
+                let what = match change {
+                    Add(words) => format!("add \"{words}\""),
+                    Remove(words) => format!("remove \"{words}\""),
+                    Replace(old, new) => format!("replace \"{old}\" by \"{new}\""),
+                };
                 return format!(
-                    "{how} \"{words}\" in boot.kernelParams of /etc/nixos/configuration.nix, then: nixos-rebuild boot && reboot"
+                    "{what} in boot.kernelParams of /etc/nixos/configuration.nix, then: nixos-rebuild boot && reboot"
                 );
             }
             (Loader::ProxmoxBoot, _) => ("/etc/kernel/cmdline", "proxmox-boot-tool refresh"),
@@ -121,11 +146,11 @@ impl Distribution {
             ),
             (Loader::Grub, _) => {
                 return format!(
-                    "{how} {words} on the kernel command line, as your boot loader does it, then reboot"
+                    "{what} on the kernel command line, as your boot loader does it, then reboot"
                 );
             }
         };
-        format!("{how} {words} in {place}, then: {then} && reboot")
+        format!("{what} in {place}, then: {then} && reboot")
     }
 
     /// How to get a program or file that comes in a package of the kernel's modules.
@@ -185,17 +210,25 @@ mod tests {
             ("\u{0}", "as your boot loader does it"),
         ] {
             let found = distribution(&[("etc/os-release", release)]);
-            let text = found.change_command_line("iommu=pt", false);
+            let text = found.change_command_line(CommandLineChange::Add("iommu=pt"));
             assert!(text.contains(advice), "{release}: {text}");
         }
         let proxmox = distribution(&[
             ("usr/lib/os-release", "ID=debian\n"),
             ("etc/kernel/proxmox-boot-uuids", ""),
         ]);
-        assert!(
-            proxmox
-                .change_command_line("x", true)
-                .starts_with("remove x in /etc/kernel/cmdline")
-        );
+        for (change, advice) in [
+            (
+                CommandLineChange::Remove("x"),
+                "remove x in /etc/kernel/cmdline",
+            ),
+            (
+                CommandLineChange::Replace("x=a,b", "x=a"),
+                "replace x=a,b by x=a in /etc/kernel/cmdline",
+            ),
+        ] {
+            let text = proxmox.change_command_line(change);
+            assert!(text.starts_with(advice), "{text}");
+        }
     }
 }

@@ -7,7 +7,6 @@ use crate::types::GroupId;
 /// Where each IOMMU that a driver has taken charge of shows up (Documentation/ABI/testing/sysfs-class-iommu).
 const UNITS: &str = "/sys/class/iommu";
 const TABLES: &str = "/sys/firmware/acpi/tables";
-const CMDLINE_LIMIT: u64 = 64 << 10;
 const CPUINFO_LIMIT: u64 = 64 << 10;
 
 /// Why the host has no IOMMU that is on, and what to do.
@@ -67,8 +66,8 @@ impl Host {
     #[must_use]
     pub fn missing_iommu(&self) -> MissingIommu {
         let table = |name: &str| self.exists(format!("{TABLES}/{name}"));
-        let cmdline = self.text("/proc/cmdline", CMDLINE_LIMIT);
-        let has = |word: &str| cmdline.split_whitespace().any(|w| w == word);
+        let options = self.kernel_options();
+        let has = |text: &str| options.iter().any(|option| option.text == text);
         let off = ["iommu=off", "intel_iommu=off", "amd_iommu=off"]
             .into_iter()
             .find(|word| has(word));
@@ -172,7 +171,15 @@ mod tests {
                 "Take intel_iommu=off off",
             ),
             (
+                &[DMAR, ("proc/cmdline", "intel_iommu=igfx_off,off")],
+                "Take intel_iommu=off off",
+            ),
+            (
                 &[DMAR, ("proc/cmdline", "intel_iommu=on")],
+                "CONFIG_INTEL_IOMMU",
+            ),
+            (
+                &[DMAR, ("proc/cmdline", "intel_iommu=on,sm_on")],
                 "CONFIG_INTEL_IOMMU",
             ),
             (&[("sys/firmware/acpi/tables/IVRS", "")], "CONFIG_AMD_IOMMU"),

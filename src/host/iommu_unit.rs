@@ -5,6 +5,7 @@ use super::pci::sysfs;
 use crate::types::{Bdf, Iova, PageSizes};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::Path;
 
 const KIB_4: u64 = 1 << 12;
 const MIB_2: u64 = 1 << 21;
@@ -119,21 +120,35 @@ impl Host {
         let link = self.link(sysfs(bdf).join("iommu"))?;
         let name = link.file_name()?.to_string_lossy().into_owned();
         let mut unit = self.describe_unit(name);
-        // virtio-iommu's unit is named after the PCI function that it is, so only the path tells.
-        if link
-            .iter()
-            .any(|part| part.to_string_lossy().starts_with("virtio"))
-        {
+        if is_virtio(&link) {
             unit.kind = IommuKind::Virtio;
         }
         Some(unit)
     }
 
+    /// Whether a device is translated for by the IOMMU that the kernel's log calls so: the device behind the unit, on whose path the unit is.
+    #[must_use]
+    pub fn is_translated_by(&self, bdf: Bdf, name: &str) -> bool {
+        let link = self.link(sysfs(bdf).join("iommu"));
+        link.is_some_and(|link| link.iter().any(|part| part == name))
+    }
+
+    /// The IOMMUs of which this program does not know how the kernel's log words their faults.
+    #[must_use]
+    pub fn unread_iommus(&self) -> Vec<String> {
+        let mut units = self.iommu_units();
+        units.retain(|name| self.describe_unit(name.clone()).kind == IommuKind::Other);
+        units
+    }
+
     /// What an IOMMU says about itself.
     #[must_use]
     pub fn describe_unit(&self, name: String) -> IommuUnit {
-        let kind = IommuKind::from_name(&name);
         let folder = format!("/sys/class/iommu/{name}");
+        let kind = match self.link(&folder) {
+            Some(link) if is_virtio(&link) => IommuKind::Virtio,
+            _ => IommuKind::from_name(&name),
+        };
         let hexadecimal =
             |file: &str| u64::from_str_radix(&self.attribute(format!("{folder}/{file}"))?, 16).ok();
         let mut unit = IommuUnit {
@@ -216,6 +231,12 @@ impl IommuUnit {
         self.page_sizes = Some(PageSizes(KIB_4 | MIB_2 | GIB_1));
         self.features.extend(set(features, &AMD_FEATURES));
     }
+}
+
+/// virtio-iommu's unit is named after the PCI function that it is, so only the path tells.
+fn is_virtio(unit: &Path) -> bool {
+    unit.iter()
+        .any(|part| part.to_string_lossy().starts_with("virtio"))
 }
 
 fn set(register: u64, names: &[(u32, &'static str)]) -> Vec<&'static str> {

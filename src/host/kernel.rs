@@ -32,6 +32,47 @@ pub enum Lockdown {
     Confidentiality,
 }
 
+/// An option on the kernel's command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelOption {
+    /// The option by itself, as `intel_iommu=sm_off`.
+    pub text: String,
+    /// The word that it is in, as `intel_iommu=on,sm_off`.
+    pub word: String,
+    /// What is left of the word without it; `None` if it is all of it.
+    pub rest: Option<String>,
+}
+
+/// The parameters that the kernel splits at commas (`intel_iommu_setup` of drivers/iommu/intel/iommu.c, `parse_amd_iommu_options` of
+/// drivers/iommu/amd/init.c, `iommu_setup` of arch/x86/kernel/pci-dma.c, `setup_irqremap` of drivers/iommu/irq_remapping.c, `pci_setup` of
+/// drivers/pci/pci.c; within an item of `pci`, devices are split at semicolons).
+const LISTS: [&str; 5] = ["intel_iommu", "amd_iommu", "iommu", "intremap", "pci"];
+
+fn options_of(word: &str) -> Vec<KernelOption> {
+    let list = word
+        .split_once('=')
+        .filter(|(name, _)| LISTS.contains(name));
+    let Some((name, value)) = list else {
+        return vec![KernelOption {
+            text: word.to_owned(),
+            word: word.to_owned(),
+            rest: None,
+        }];
+    };
+    let items: Vec<&str> = value.split(',').collect();
+    let others = |at: usize| {
+        let others: Vec<&str> = [&items[..at], &items[at + 1..]].concat();
+        (!others.is_empty()).then(|| format!("{name}={}", others.join(",")))
+    };
+    (0..items.len())
+        .map(|at| KernelOption {
+            text: format!("{name}={}", items[at]),
+            word: word.to_owned(),
+            rest: others(at),
+        })
+        .collect()
+}
+
 impl Host {
     /// The kernel's release, as `6.12.0-1-amd64`.
     #[must_use]
@@ -43,6 +84,16 @@ impl Host {
     /// Where the modules of the running kernel are.
     pub(super) fn modules_folder(&self) -> Option<PathBuf> {
         Some(Path::new("/lib/modules").join(self.kernel_release()?))
+    }
+
+    /// What the kernel takes from its command line, one option each: of the parameters that are lists for it, each item with the name of
+    /// the parameter, so that `intel_iommu=on,sm_off` is `intel_iommu=on` and `intel_iommu=sm_off`.
+    #[must_use]
+    pub fn kernel_options(&self) -> Vec<KernelOption> {
+        self.kernel_parameters()
+            .iter()
+            .flat_map(|word| options_of(word))
+            .collect()
     }
 
     /// The words of the kernel's command line.
@@ -130,6 +181,38 @@ impl Host {
 mod tests {
     use super::*;
     use crate::host::root::host_of_files as host;
+
+    #[test]
+    fn lists_are_split_as_the_kernel_does() {
+        let found: Vec<_> = [
+            "intel_iommu=on,igfx_off",
+            "pci=realloc,disable_acs_redir=00:01.0;pci:8086:1234",
+            "iommu=pt",
+            "pcie_acs_override=downstream,multifunction",
+            "quiet",
+        ]
+        .iter()
+        .flat_map(|word| options_of(word))
+        .map(|option| (option.text, option.rest))
+        .collect();
+        let expected = [
+            ("intel_iommu=on", Some("intel_iommu=igfx_off")),
+            ("intel_iommu=igfx_off", Some("intel_iommu=on")),
+            (
+                "pci=realloc",
+                Some("pci=disable_acs_redir=00:01.0;pci:8086:1234"),
+            ),
+            (
+                "pci=disable_acs_redir=00:01.0;pci:8086:1234",
+                Some("pci=realloc"),
+            ),
+            ("iommu=pt", None),
+            ("pcie_acs_override=downstream,multifunction", None),
+            ("quiet", None),
+        ]
+        .map(|(text, rest)| (text.to_owned(), rest.map(str::to_owned)));
+        assert_eq!(found, expected);
+    }
 
     #[test]
     fn modules_are_found_wherever_they_are() {

@@ -49,7 +49,7 @@ pub use capture::{CaptureError, CaptureSummary};
 pub use config_space::{
     Acs, AcsFlags, Ats, ConfigSpace, Express, Msi, MsiX, Pasid, PortType, Pri, Reach,
 };
-pub use distribution::{Distribution, Family};
+pub use distribution::{CommandLineChange, Distribution, Family};
 pub use driver_modules::{DriverModules, VfioAlias};
 pub use error::HostError;
 pub use faults::{
@@ -64,7 +64,7 @@ pub use interrupt_remapping::InterruptRemapping;
 pub use iommu::{MissingIommu, ParameterChange};
 pub use iommu_unit::{IommuKind, IommuUnit};
 pub use isolation::{Effect, IsolationStep};
-pub use kernel::{Lockdown, ModuleState};
+pub use kernel::{KernelOption, Lockdown, ModuleState};
 pub use kernel_log::{KernelLog, KernelRecord};
 use kernel_names::last_bdf;
 pub use kernel_names::{KernelName, KernelNames, NameKind};

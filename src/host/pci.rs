@@ -91,7 +91,7 @@ impl Host {
             .collect())
     }
 
-    fn addresses(&self) -> Result<Vec<Bdf>, HostError> {
+    pub(super) fn addresses(&self) -> Result<Vec<Bdf>, HostError> {
         let entries = match self.entries(DEVICES) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -104,6 +104,8 @@ pub struct FaultsReport {
     pub interrupts: Vec<FaultInterrupts>,
     /// What the interrupts tell of, and the log does not.
     pub unlogged: Vec<Unlogged>,
+    /// IOMMUs of which it is not known how the log words their faults: of these nothing is told here.
+    pub unread: Vec<String>,
 }
 
 impl Report for FaultsReport {
@@ -133,9 +135,17 @@ impl Report for FaultsReport {
             .device
             .map_or(String::new(), |device| format!(" of {device}"));
         match self.faults.len() {
+            0 if !self.unread.is_empty() => writeln!(out, "No fault{of} was found.")?,
             0 => writeln!(out, "The kernel's log tells of no fault{of}.")?,
             1 => writeln!(out, "1 fault{of}.")?,
             count => writeln!(out, "{count} faults{of}.")?,
+        }
+        if !self.unread.is_empty() {
+            let text = format!(
+                "How the kernel's log words faults of {} is not known here: there may be some (dmesg | grep -i iommu).",
+                self.unread.join(", ")
+            );
+            writeln!(out, "{}", style.caution(&text))?;
         }
         if self.records_lost > 0 {
             let text = format!(

@@ -97,6 +97,51 @@ fn with_damaged(host: &str, file: &str, contents: &[u8]) -> tempfile::TempDir {
     copy
 }
 
+/// What `faults` says on a copy of a host.
+fn faults_on(host: &tempfile::TempDir) -> String {
+    let output = iommu_tool(host.path().to_str().unwrap(), &["faults"]);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_stream_is_looked_for_behind_the_smmu_that_logged_it() {
+    let event = |unit: &str, seconds: u64| {
+        let words = [
+            "event 0x10 received:",
+            "\t0x0000810000000010",
+            "\t0x0000020800000000",
+            "\t0x0000000000101000",
+            "\t0x0000000000000000",
+        ];
+        words.map(|words| format!("3,7,{seconds}000000,-;arm-smmu-v3 {unit}: {words}\n"))
+    };
+    let lines = [
+        event("arm-smmu-v3.3.auto", 1),
+        event("arm-smmu-v3.0.auto", 2),
+    ]
+    .concat();
+    let host = with_damaged("arm-server", "dev/kmsg", lines.concat().as_bytes());
+    let told = faults_on(&host);
+    assert!(told.contains("1.000000  0000:81:00.0"), "{told}");
+    assert!(told.contains("2.000000  stream 0x8100"), "{told}");
+}
+
+#[test]
+fn where_the_words_of_faults_are_not_known_there_may_be_some() {
+    let host = with_damaged("guest-amd", "dev/kmsg", b"6,1,1000000,-;nothing\n");
+    let says = |words: &str| {
+        let told = faults_on(&host);
+        assert!(told.starts_with(words), "{told}");
+    };
+    says("The kernel's log tells of no fault.\n");
+    let units = host.path().join("sys/class/iommu");
+    fs::rename(units.join("ivhd0"), units.join("s390-iommu.0")).unwrap();
+    says(
+        "No fault was found.\nHow the kernel's log words faults of s390-iommu.0 is not known here",
+    );
+}
+
 #[test]
 fn damaged_logs_and_tables_never_bring_the_program_down() {
     let tables = "sys/kernel/debug/iommu/intel/dmar_translation_struct";

@@ -10,6 +10,12 @@ pub(super) const VF_SPACE: HostCheck = HostCheck {
     run: vf_space,
 };
 
+pub(super) const OWN_VF_SPACE: DeviceCheck = DeviceCheck {
+    id: "device.vf-space",
+    title: "its virtual functions have address space",
+    run: own_vf_space,
+};
+
 pub(super) const GROUP: DeviceCheck = DeviceCheck {
     id: "device.group",
     title: "its IOMMU group can be opened",
@@ -69,15 +75,38 @@ fn vf_space(ground: &Ground<'_>) -> Diagnosis {
     if lacking.is_empty() {
         return Diagnosis::pass(format!("{} with SR-IOV", count(capable, "device")));
     }
-    Diagnosis::fail(
-        format!(
-            "the firmware and the kernel found no address space for the virtual functions of {}: making them fails with ENOMEM",
-            lacking.join(", ")
-        ),
-        format!(
-            "turn on 'Above 4G decoding' and SR-IOV in the firmware's set-up; if that does not do: {}",
-            ground.add_parameter("pci=realloc")
-        ),
+    Diagnosis::warn(
+        no_vf_space(&lacking.join(", ")),
+        format!("if those are wanted: {}", vf_space_remedy(ground)),
+    )
+}
+
+fn own_vf_space(ground: &Ground<'_>, profile: &DeviceProfile) -> Diagnosis {
+    let Some(sriov) = &profile.sriov else {
+        return Diagnosis::skip("it can have no virtual functions");
+    };
+    if !sriov.functions.is_empty() {
+        return Diagnosis::pass(count(sriov.functions.len(), "virtual function"));
+    }
+    if sriov.lacks_space() {
+        return Diagnosis::fail(
+            no_vf_space(&profile.device.bdf.to_string()),
+            vf_space_remedy(ground),
+        );
+    }
+    Diagnosis::pass(format!("room for {}", sriov.total))
+}
+
+fn no_vf_space(devices: &str) -> String {
+    format!(
+        "the firmware and the kernel found no address space for the virtual functions of {devices}: making them fails with ENOMEM"
+    )
+}
+
+fn vf_space_remedy(ground: &Ground<'_>) -> String {
+    format!(
+        "turn on 'Above 4G decoding' and SR-IOV in the firmware's set-up; if that does not do: {}",
+        ground.add_parameter("pci=realloc")
     )
 }
 

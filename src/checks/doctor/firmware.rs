@@ -62,14 +62,17 @@ fn iommu(ground: &Ground<'_>) -> Diagnosis {
     let missing = ground.host.missing_iommu();
     let remedy = match missing.parameter {
         Some(ParameterChange::Add(word)) => ground.add_parameter(word),
-        Some(ParameterChange::Remove(word)) => ground.remove_parameter(word),
+        Some(ParameterChange::Remove(word)) => match ground.option(&[word]) {
+            Some((option, _)) => ground.remove_option(option),
+            None => missing.remedy,
+        },
         None => missing.remedy,
     };
     Diagnosis::fail(format!("none is on: {}", missing.reason), remedy)
 }
 
-/// Parameters that open what should be closed: the start of the word, and what it does.
-const WEAKENING: [(&str, &str); 6] = [
+/// Options that open what should be closed: how they begin, and what they do.
+const WEAKENING: [(&str, &str); 7] = [
     (
         "pcie_acs_override=",
         "splits groups that the hardware does not keep apart: their devices can reach each other past the IOMMU",
@@ -88,17 +91,19 @@ const WEAKENING: [(&str, &str); 6] = [
     ),
     ("intremap=off", "lets devices forge interrupts"),
     ("nointremap", "lets devices forge interrupts"),
+    (
+        "intremap=nosid",
+        "has nobody look which device an interrupt comes from: each can forge those of the others",
+    ),
 ];
 
 fn parameters(ground: &Ground<'_>) -> Diagnosis {
-    let found = ground.parameters.iter().find_map(|word| {
-        WEAKENING
-            .iter()
-            .find(|(start, _)| word.starts_with(start))
-            .map(|(_, effect)| (word, effect))
-    });
-    if let Some((word, effect)) = found {
-        return Diagnosis::warn(format!("{word} {effect}"), ground.remove_parameter(word));
+    if let Some((option, at)) = ground.option(&WEAKENING.map(|(beginning, _)| beginning)) {
+        let (_, effect) = WEAKENING[at];
+        return Diagnosis::warn(
+            format!("{} {effect}", option.text),
+            ground.remove_option(option),
+        );
     }
     let known = [
         "iommu",
@@ -145,11 +150,8 @@ fn interrupt_remapping(ground: &Ground<'_>) -> Diagnosis {
             "take that parameter out of /etc/modprobe.d and of the kernel command line: it is not needed here",
         ),
         InterruptRemapping::Off if allowed.is_empty() => {
-            let remedy = match ["intremap=off", "nointremap", "intremap=nosid"]
-                .into_iter()
-                .find(|word| ground.has_parameter(word))
-            {
-                Some(word) => ground.remove_parameter(word),
+            let remedy = match ground.option(&["intremap=off", "nointremap"]) {
+                Some((option, _)) => ground.remove_option(option),
                 None => "turn interrupt remapping (x2APIC) on in the firmware's set-up; only if every assigned device is trusted: \
                          echo 'options vfio_iommu_type1 allow_unsafe_interrupts=1' > /etc/modprobe.d/vfio-interrupts.conf"
                     .to_owned(),
@@ -165,5 +167,56 @@ fn interrupt_remapping(ground: &Ground<'_>) -> Diagnosis {
             ),
             "turn interrupt remapping (x2APIC) on in the firmware's set-up, then take that parameter out",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::doctor::Health;
+    use crate::host::Host;
+
+    fn parameters_of(cmdline: &str) -> Diagnosis {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in [("proc/cmdline", cmdline), ("etc/os-release", "ID=fedora\n")] {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let host = Host::at(root.path());
+        parameters(&Ground::new(&host, Vec::new(), None, false))
+    }
+
+    #[test]
+    fn what_weakens_isolation_is_found_within_a_list_and_only_that_goes() {
+        for (cmdline, says, remedy) in [
+            (
+                "quiet intel_iommu=on,igfx_off",
+                "intel_iommu=igfx_off leaves",
+                "--remove-args=\"intel_iommu=on,igfx_off\" --args=\"intel_iommu=on\" ",
+            ),
+            (
+                "intel_iommu=on,sm_off,forcedac",
+                "intel_iommu=sm_off turns",
+                "--args=\"intel_iommu=on,forcedac\" ",
+            ),
+            (
+                "pci=realloc,disable_acs_redir=00:1c.0;00:1d.0",
+                "pci=disable_acs_redir=00:1c.0;00:1d.0 lets",
+                "--args=\"pci=realloc\" ",
+            ),
+            (
+                "intremap=nosid",
+                "intremap=nosid has",
+                "--remove-args=\"intremap=nosid\" ",
+            ),
+        ] {
+            let found = parameters_of(cmdline);
+            assert_eq!(found.health, Health::Warn, "{cmdline}");
+            assert!(found.evidence.starts_with(says), "{found:?}");
+            assert!(found.remedy.as_ref().unwrap().contains(remedy), "{found:?}");
+        }
+        let harmless = parameters_of("intel_iommu=on,sm_on pci=realloc iommu=pt");
+        assert_eq!(harmless.health, Health::Pass, "{harmless:?}");
     }
 }

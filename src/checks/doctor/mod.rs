@@ -14,7 +14,8 @@ mod vfio;
 pub use diagnosis::{Diagnosis, Health};
 
 use crate::host::{
-    DeviceProfile, Distribution, Host, IommuGroup, PciDevice, Usage, is_vfio_driver,
+    CommandLineChange, DeviceProfile, Distribution, Host, IommuGroup, KernelOption, PciDevice,
+    Usage, is_vfio_driver,
 };
 use crate::types::{Bdf, Size};
 
@@ -67,6 +68,7 @@ pub static DEVICE_CHECKS: &[DeviceCheck] = &[
     device::RESET,
     device::LINK,
     device::DENYLISTED,
+    device::OWN_VF_SPACE,
     attach::ATTACH,
 ];
 
@@ -75,6 +77,7 @@ pub struct Ground<'h> {
     host: &'h Host,
     distribution: Distribution,
     parameters: Vec<String>,
+    options: Vec<KernelOption>,
     groups: Vec<IommuGroup>,
     devices: Vec<PciDevice>,
     /// How much memory is to be mapped, if the user said.
@@ -110,6 +113,7 @@ impl<'h> Ground<'h> {
             host,
             distribution: host.distribution(),
             parameters: host.kernel_parameters(),
+            options: host.kernel_options(),
             groups: host.groups(),
             devices,
             memory,
@@ -154,16 +158,25 @@ impl<'h> Ground<'h> {
             .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
     }
 
-    fn has_parameter(&self, word: &str) -> bool {
-        self.parameters.iter().any(|known| known == word)
+    /// The first option on the kernel's command line that begins in one of these ways, and the beginning's place.
+    fn option(&self, beginnings: &[&str]) -> Option<(&KernelOption, usize)> {
+        self.options.iter().find_map(|option| {
+            let is = |beginning: &&str| option.text.starts_with(beginning);
+            Some((option, beginnings.iter().position(is)?))
+        })
     }
 
     fn add_parameter(&self, words: &str) -> String {
-        self.distribution.change_command_line(words, false)
+        self.distribution
+            .change_command_line(CommandLineChange::Add(words))
     }
 
-    fn remove_parameter(&self, words: &str) -> String {
-        self.distribution.change_command_line(words, true)
+    fn remove_option(&self, option: &KernelOption) -> String {
+        let change = match &option.rest {
+            Some(rest) => CommandLineChange::Replace(&option.word, rest),
+            None => CommandLineChange::Remove(&option.word),
+        };
+        self.distribution.change_command_line(change)
     }
 }
 

@@ -59,6 +59,7 @@ impl Observer for FakeHost {
                 iommu: IommuKind::Vtd,
                 device: Some(bdf()),
                 requester: None,
+                unit: None,
                 access: None,
                 address: Some(Iova(*page)),
                 pasid: None,

@@ -86,8 +86,8 @@ items! {
         "its regions are mapped, its configuration space read",
         "a program sees the regions that the host sees, at their sizes";
     FUNCTION_INTERRUPTS = "function.interrupts", Quick,
-        "each of its interrupts is triggered, and arrives as itself",
-        "the host has vectors for all its interrupts, and delivers each to its own event";
+        "a vector is taken for each of its interrupts, and the kernel signals each in the device's place",
+        "the host has vectors for all its interrupts, and each has an event of its own";
     FUNCTION_RESET = "function.reset", Quick,
         "it is reset, and answers afterwards",
         "the next user does not find what the last one left";
@@ -159,6 +159,14 @@ pub struct Listed {
 /// The checks of `doctor` that concern a device which is handed out; the others are asked more thoroughly here.
 pub const OF_DOCTOR: [&str; 3] = ["device.reserved", "device.denylist", "device.link"];
 
+/// The same for a physical function that is handed out as virtual ones.
+pub const OF_DOCTOR_FOR_PHYSICAL: [&str; 4] = [
+    "device.reserved",
+    "device.denylist",
+    "device.link",
+    "device.vf-space",
+];
+
 /// Every check that `validate` may report.
 #[must_use]
 pub fn listed() -> Vec<Listed> {
@@ -170,7 +178,7 @@ pub fn listed() -> Vec<Listed> {
     });
     let place = DEVICE_CHECKS
         .iter()
-        .filter(|check| OF_DOCTOR.contains(&check.id))
+        .filter(|check| OF_DOCTOR_FOR_PHYSICAL.contains(&check.id))
         .map(|check| Listed {
             id: check.id,
             title: check.title,

@@ -90,11 +90,8 @@ impl Observer for LiveHost<'_> {
             events.extend(reader.finish());
             let mut faults = Vec::new();
             for event in events {
-                match event {
-                    LogEvent::Fault(mut fault) => {
-                        fault.locate(self.host);
-                        faults.push(fault);
-                    }
+                match event.located(self.host) {
+                    LogEvent::Fault(fault) => faults.push(fault),
                     LogEvent::Suppressed(messages) => suppressed += messages.messages,
                     LogEvent::Overflow(_) | LogEvent::OtherStatus => {}
                 }

@@ -9,7 +9,7 @@ use super::expectation::Expectation;
 use crate::checks::doctor::{Ground, Health};
 use crate::checks::validate::{
     self, ALL_LOAD, ALL_MAP_LATENCY, ALL_TABLES, FUNCTION_ENGINE, FUNCTION_INTERRUPTS,
-    FUNCTION_OPEN, FUNCTION_REGIONS, FUNCTION_RESET, Judged, LoadLane, MapLatency, OF_DOCTOR,
+    FUNCTION_OPEN, FUNCTION_REGIONS, FUNCTION_RESET, Judged, LoadLane, MapLatency,
 };
 use crate::checks::{CHECKS, End, Event, Outcome, Role, Verdict};
 use crate::cli::ValidateArgs;
@@ -26,14 +26,19 @@ const LOAD_TIME: Duration = Duration::from_secs(3);
 
 const OPEN_REMEDY: &str = "end what holds it, or look at what the message names";
 
-/// Runs the checks of `doctor` for a device that are about handing it out.
-pub fn examine_place(examination: &Examination<'_>, ground: &Ground<'_>, device: Bdf) {
+/// Runs those of the checks of `doctor` for a device.
+pub fn examine_place(
+    examination: &Examination<'_>,
+    ground: &Ground<'_>,
+    device: Bdf,
+    checks: &[&str],
+) {
     let host = examination.host;
     let Ok(found) = host.device(device) else {
         return;
     };
     for examined in ground.examine_device(&found, &host.usage(&host.kernel_names())) {
-        if OF_DOCTOR.contains(&examined.id) {
+        if checks.contains(&examined.id) {
             let watch = Watch::begin();
             let judged = Judged::from(examined.diagnosis);
             examination.add(watch.end(examined.id, Some(device), None, judged));

@@ -1,7 +1,11 @@
 //! `validate PF` and `validate DEVICE...`: is this fit to be handed out?
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Instant;
+
+use anyhow::Context as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 mod devices;
 mod examination;
@@ -14,12 +18,12 @@ use self::examination::{Examination, Watch};
 use self::expectation::Expectation;
 use super::interrupt::Interrupt;
 use super::{Context, Failure, output_file};
-use crate::binding;
+use crate::binding::{self, BindOptions, BindingError};
 use crate::checks::doctor::Ground;
 use crate::checks::validate::{AFTER_LEAKS, AFTER_RESTORED, Judged, MapLatency, Traces};
 use crate::cli::ValidateArgs;
 use crate::engine;
-use crate::host::{Host, PciDevice, Sriov};
+use crate::host::{Host, PciDevice, Sriov, Use};
 use crate::report::{Progress, ValidateList, ValidateReport, Validated, ValidatedDevice};
 use crate::types::{Bdf, ExitClass, FunctionCount, Level};
 
@@ -50,6 +54,8 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
         return Err(Failure::new(ExitClass::Usage, message).into());
     }
     host.require_iommu()?;
+    refuse_in_use(host, &named, physical.is_some())?;
+    raise_open_files();
     output_file::may_write([&args.junit, &args.prometheus, &args.html])?;
     let interrupt = Interrupt::keep()?;
     let examination = Examination::new(
@@ -89,6 +95,15 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
         }
     }
     Ok(output_file::told(written, report.class()))
+}
+
+/// Allows as many open files as this process may: each interrupt is one, and so are all functions at once.
+fn raise_open_files() {
+    let files = Resource::RLIMIT_NOFILE;
+    let raised = getrlimit(files).and_then(|(_, hard)| setrlimit(files, hard, hard));
+    if let Err(errno) = raised {
+        log::info!("the limit of open files stays as it is: {errno}");
+    }
 }
 
 /// What SR-IOV says of the one device that was named, if its virtual functions are meant.
@@ -139,7 +154,6 @@ fn examine(
     if let (Some(sriov), [pf]) = (sriov, named) {
         return physical::examine(&devices, examination, pf, sriov, &ground);
     }
-    refuse_in_use(host, named)?;
     let (mut targets, mut bound) = (Vec::new(), Vec::new());
     for device in named {
         if !examination.is_interrupted() {
@@ -151,10 +165,31 @@ fn examine(
     Ok(latencies)
 }
 
-/// What would be refused by `bind` is refused before anything is begun.
-fn refuse_in_use(host: &Host, named: &[PciDevice]) -> anyhow::Result<()> {
-    binding::plan_bind(host, named, &binding::BindOptions::default())?;
-    Ok(())
+/// What is held, and what `bind` would refuse, is refused before anything is begun: that it is used says nothing about how fit it is.
+///
+/// A physical function itself is not bound. Of its virtual functions each is judged by itself, so that one that is used keeps no other from
+/// being checked.
+fn refuse_in_use(host: &Host, named: &[PciDevice], is_physical: bool) -> anyhow::Result<()> {
+    let names = host.kernel_names();
+    let mut held: BTreeMap<Bdf, Vec<Use>> = BTreeMap::new();
+    for (bdf, one) in host.usage(&names).held(named) {
+        held.entry(bdf).or_default().push(one);
+    }
+    if !held.is_empty() {
+        return Err(BindingError::InUse(held.into_iter().collect())).context(
+            "nothing was checked or changed: who holds a device must let go of it before it is validated",
+        );
+    }
+    if is_physical {
+        return Ok(());
+    }
+    match binding::plan_bind(host, named, &BindOptions::default()) {
+        Ok(_) => Ok(()),
+        Err(error @ BindingError::InUse(_)) => Err(error).context(
+            "nothing was checked or changed: end what uses the device, or take it away yourself (iommu-tool bind) before it is validated",
+        ),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn drivers(host: &Host, named: &[PciDevice]) -> Vec<(Bdf, Option<String>)> {

@@ -6,7 +6,8 @@ use crate::binding::{self, BindOptions, BindingError, Process, TemporaryFunction
 use crate::checks::doctor::Ground;
 use crate::checks::validate::{
     self, AFTER_RESTORED, FUNCTION_ACS, FUNCTION_BOUND, FUNCTION_GROUP, Judged, MapLatency,
-    VFS_COUNT, VFS_CYCLES, VFS_INTERRUPTS, VFS_READY, VFS_SPACE, VFS_STRIDE,
+    OF_DOCTOR, OF_DOCTOR_FOR_PHYSICAL, VFS_COUNT, VFS_CYCLES, VFS_INTERRUPTS, VFS_READY, VFS_SPACE,
+    VFS_STRIDE,
 };
 use crate::commands::Failure;
 use crate::commands::target::Target;
@@ -24,7 +25,7 @@ pub fn examine(
     sriov: &Sriov,
     ground: &Ground<'_>,
 ) -> anyhow::Result<Vec<MapLatency>> {
-    examine_place(examination, ground, pf.bdf);
+    examine_place(examination, ground, pf.bdf, &OF_DOCTOR_FOR_PHYSICAL);
     let wanted = devices.args.vfs.map(|count| count.of(sriov.total));
     if sriov.count() > 0 {
         if binding::is_interrupted(examination.host, pf.bdf) {
@@ -166,7 +167,7 @@ pub fn take(
     if device.group.is_none() {
         alone(target.as_ref().map_or(device, |target| &target.device));
     }
-    examine_place(examination, ground, device.bdf);
+    examine_place(examination, ground, device.bdf, &OF_DOCTOR);
     target
 }
 

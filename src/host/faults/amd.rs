@@ -56,10 +56,12 @@ pub(super) fn parse(record: &KernelRecord) -> Option<LogEvent> {
         },
     };
     let mut fault = Fault::new(record, IommuKind::AmdVi, reason);
-    fault.device = match after(event, "device=") {
-        Some(device) => device.split([' ', ',']).next()?.parse().ok(),
-        None => device_before(before),
-    };
+    match after(event, "device=") {
+        Some(device) => {
+            fault.name_device(device.split([' ', ',']).next()?);
+        }
+        None => fault.device = device_before(before),
+    }
     fault.address = address;
     // IO_PAGE_FAULT prints 0 where there was no PASID, in the field that other events call so.
     fault.pasid = after(event, "pasid=")
@@ -113,6 +115,7 @@ fn is_overflow(message: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Requester;
     use super::super::tests::record;
     use super::*;
 
@@ -131,7 +134,10 @@ mod tests {
             "AMD-Vi: Event logged [IO_PAGE_FAULT device=01:00.0 domain=0x000d address=0x00000000fdf80000 flags=0x0020]",
         ] {
             let fault = fault(message);
-            assert_eq!(fault.device.unwrap().to_string(), "0000:01:00.0");
+            match fault.requester {
+                None => assert_eq!(fault.device, "0000:01:00.0".parse().ok()),
+                requester => assert_eq!(requester, Some(Requester::RoutingId(0x100))),
+            }
             assert_eq!(fault.address, Some(Iova(0xfdf8_0000)), "{message}");
             assert_eq!(fault.access, Some(Access::Write), "{message}");
             assert_eq!(fault.reason.code, Some(0x20), "{message}");

@@ -5,6 +5,7 @@
 mod amd;
 mod interrupts;
 mod smmu;
+mod smmu_v2;
 mod trace;
 mod virtio;
 mod vtd;
@@ -41,6 +42,8 @@ pub enum Requester {
     Endpoint(u32),
     /// Stream ID of an SMMU (Arm IHI 0070, section 3.2).
     Stream(u32),
+    /// Bus, device and function, from kernels that leave out the segment (VT-d until Linux 6.12, AMD-Vi until 5.19).
+    RoutingId(u16),
 }
 
 /// Why a request was blocked.
@@ -76,6 +79,10 @@ pub struct Fault {
     pub device: Option<Bdf>,
     /// The device's number, if the log gives that only.
     pub requester: Option<Requester>,
+    /// The IOMMU among whose devices the one of this number is, by its name in the log; `None` if the log does not say, or if the kernel
+    /// looked for the device itself.
+    #[serde(skip)]
+    pub unit: Option<String>,
     /// What the device tried, if the log says so.
     pub access: Option<Access>,
     /// Where; some IOMMUs report the page only. For an interrupt there is none.
@@ -101,6 +108,17 @@ pub enum LogEvent {
     Overflow(Overflow),
     /// VT-d's interrupt told of something that is no fault: an error of its queues (VT-d 11.4.7.1, Fault Status Register).
     OtherStatus,
+}
+
+impl LogEvent {
+    /// The same with the device that a fault's number stands for, if the host has one and only one that it can be.
+    #[must_use]
+    pub fn located(mut self, host: &Host) -> Self {
+        if let Self::Fault(fault) = &mut self {
+            fault.locate(host);
+        }
+        self
+    }
 }
 
 /// Messages that the kernel left out.
@@ -145,6 +163,7 @@ impl FaultReader {
             .or_else(|| amd::parse(record))
             .or_else(|| virtio::parse(record).map(LogEvent::Fault))
             .or_else(|| self.smmu.read(record))
+            .or_else(|| smmu_v2::parse(record).map(LogEvent::Fault))
             .or_else(|| suppressed(record).map(LogEvent::Suppressed))
     }
 
@@ -160,6 +179,8 @@ const LOGGING_FUNCTIONS: &[&str] = &[
     "amd_iommu_",
     "iommu_print_event",
     "arm_smmu_",
+    "nvidia_smmu_",
+    "qcom_smmu_",
     "viommu_",
 ];
 
@@ -186,6 +207,7 @@ impl Fault {
             iommu,
             device: None,
             requester: None,
+            unit: None,
             access: None,
             address: None,
             pasid: None,
@@ -195,16 +217,48 @@ impl Fault {
         }
     }
 
-    /// Fills in the device that a number stands for, if the host has it.
+    /// Takes over how the log names a device: `0000:01:00.0`, or without the segment `01:00.0`. `None` if it is no address.
+    fn name_device(&mut self, text: &str) -> Option<()> {
+        let bdf: Bdf = text.parse().ok()?;
+        if text.matches(':').count() == 2 {
+            self.device = Some(bdf);
+        } else {
+            self.requester = Some(Requester::RoutingId(bdf.routing_id()));
+        }
+        Some(())
+    }
+
+    /// Fills in the device that a number stands for, if the host has one and only one that it can be.
     ///
-    /// Numbers are the PCI requester ID (bus, device, function), with the domain above it, unless the firmware maps them in
-    /// another way (the VIOT and IORT tables); a number that leads to no device of this host is left as it is.
-    pub fn locate(&mut self, host: &Host) {
-        let Some(Requester::Endpoint(id) | Requester::Stream(id)) = self.requester else {
+    /// The lower half of a number is the PCI routing ID (bus, device, function), unless the firmware maps it in another way (the VIOT and IORT
+    /// tables). Which segment is meant is told by the IOMMU that logged it: the device must be one of those that it translates for.
+    fn locate(&mut self, host: &Host) {
+        let Some(requester) = self.requester.filter(|_| self.device.is_none()) else {
             return;
         };
-        if self.device.is_none() {
-            self.device = by_requester_id(id).filter(|bdf| host.device(*bdf).is_ok());
+        let is_known = self.unit.is_some() || matches!(requester, Requester::RoutingId(_));
+        if !is_known {
+            return;
+        }
+        let fits = |bdf: &Bdf| {
+            // Domains of more than 16 bits are no segments: Intel VMD sends its devices' requests by its own ID.
+            let is_numbered = bdf.routing_id() == requester.routing_id() && bdf.domain() <= 0xffff;
+            let is_behind = |unit: &String| host.is_translated_by(*bdf, unit);
+            is_numbered && self.unit.as_ref().is_none_or(is_behind)
+        };
+        let addresses = host.addresses().unwrap_or_default();
+        let found: Vec<Bdf> = addresses.into_iter().filter(fits).collect();
+        self.device = match (found.as_slice(), requester) {
+            ([one], _) => Some(*one),
+            // Of a virtio-iommu, the upper half is the segment (`viot_pci_dev_iommu_init` of drivers/acpi/viot.c).
+            (several, Requester::Endpoint(id)) => {
+                several.iter().copied().find(|bdf| bdf.domain() == id >> 16)
+            }
+            _ => None,
+        };
+        // That number was the address already.
+        if matches!(requester, Requester::RoutingId(_)) && self.device.is_some() {
+            self.requester = None;
         }
     }
 
@@ -216,10 +270,15 @@ impl Fault {
     }
 }
 
-/// The address behind a PCI requester ID: bus in bits 15:8, device in 7:3, function in 2:0.
-fn by_requester_id(id: u32) -> Option<Bdf> {
-    let [.., bus, devfn] = id.to_be_bytes();
-    Bdf::new(id >> 16, bus, devfn >> 3, devfn & 7)
+impl Requester {
+    /// The bus, device and function that it stands for, if the firmware does not map it in another way.
+    fn routing_id(self) -> u16 {
+        match self {
+            // The lower half.
+            Self::Endpoint(id) | Self::Stream(id) => id as u16,
+            Self::RoutingId(id) => id,
+        }
+    }
 }
 
 impl fmt::Display for Access {
@@ -238,6 +297,10 @@ impl fmt::Display for Requester {
         match self {
             Self::Endpoint(id) => write!(f, "endpoint {id}"),
             Self::Stream(id) => write!(f, "stream {id:#x}"),
+            Self::RoutingId(id) => {
+                let [bus, rest] = id.to_be_bytes();
+                write!(f, "{bus:02x}:{:02x}.{:x}", rest >> 3, rest & 7)
+            }
         }
     }
 }
@@ -259,6 +322,8 @@ fn after<'t>(text: &'t str, name: &str) -> Option<&'t str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
 
     /// A record with this message, as the tests of each format need it.
     pub(super) fn record(message: &str) -> KernelRecord {
@@ -282,6 +347,7 @@ mod tests {
             ),
             ("viommu_fault_handler: 22 callbacks suppressed", Some(22)),
             ("arm_smmu_evtq_thread: 1 callbacks suppressed", Some(1)),
+            ("arm_smmu_context_fault: 83 callbacks suppressed", Some(83)),
             ("net_ratelimit: 12 callbacks suppressed", None),
             ("dmar_fault: many callbacks suppressed", None),
             ("dmar_fault", None),
@@ -295,10 +361,99 @@ mod tests {
         }
     }
 
+    /// A host with these devices, each behind an IOMMU.
+    fn host(devices: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
+        let root = tempfile::tempdir().unwrap();
+        for (bdf, unit) in devices {
+            let folder = root.path().join("sys/bus/pci/devices").join(bdf);
+            fs::create_dir_all(&folder).unwrap();
+            let link = format!("../../../devices/platform/{unit}/iommu/x");
+            symlink(link, folder.join("iommu")).unwrap();
+        }
+        let host = Host::at(root.path());
+        (root, host)
+    }
+
+    fn located(message: &str, host: &Host) -> (Option<String>, Option<Requester>) {
+        let mut reader = FaultReader::default();
+        let read = reader.read(&record(message)).or_else(|| reader.finish());
+        let Some(LogEvent::Fault(mut fault)) = read else {
+            panic!("{message}: {read:?}");
+        };
+        fault.locate(host);
+        (fault.device.map(|bdf| bdf.to_string()), fault.requester)
+    }
+
     #[test]
-    fn requester_ids_are_addresses() {
-        assert_eq!(by_requester_id(24), "00:03.0".parse().ok());
-        assert_eq!(by_requester_id(0x1_02ff), "0001:02:1f.7".parse().ok());
+    fn a_number_is_looked_for_among_the_devices_of_the_iommu_that_logged_it() {
+        let (_root, host) = host(&[
+            ("0000:01:00.0", "arm-smmu.0.auto"),
+            ("0001:01:00.0", "arm-smmu.1.auto"),
+            ("0002:01:00.0", "arm-smmu.2.auto"),
+            ("0003:01:00.0", "arm-smmu.2.auto"),
+            ("0003:02:00.0", "virtio1"),
+            ("0004:02:00.0", "virtio1"),
+        ]);
+        let stream = |unit: &str, id: u32| {
+            let message = format!(
+                "arm-smmu {unit}: Unhandled context fault: fsr=0x402, iova=0xff3cf000, fsynr=0x300003, cbfrsynra={id:#x}, cb=10"
+            );
+            located(&message, &host)
+        };
+        for (unit, device) in [
+            ("arm-smmu.0.auto", Some("0000:01:00.0")),
+            ("arm-smmu.1.auto", Some("0001:01:00.0")),
+            // It may be either of two; it translates for none of that number.
+            ("arm-smmu.2.auto", None),
+            ("arm-smmu.3.auto", None),
+        ] {
+            let expected = (device.map(str::to_owned), Some(Requester::Stream(0x100)));
+            assert_eq!(stream(unit, 0x100), expected, "{unit}");
+        }
+        assert_eq!(stream("arm-smmu.1.auto", 0x108).0, None);
+        let message = format!(
+            "virtio_iommu virtio1: page fault from EP {} at 0x1000 [R]",
+            0x4_0200
+        );
+        let (device, _) = located(&message, &host);
+        assert_eq!(device.as_deref(), Some("0004:02:00.0"));
+    }
+
+    #[test]
+    fn a_client_that_the_kernel_names_is_not_taken_for_another_device() {
+        let (_root, host) = host(&[("0000:00:08.0", "9050000.smmuv3")]);
+        let message = "arm-smmu-v3 9050000.smmuv3: event: F_TRANSLATION client: 1c00000.dma sid: 0x40 ssid: 0x0 iova: 0x1000 ipa: 0x0";
+        let expected = (None, Some(Requester::Stream(0x40)));
+        assert_eq!(located(message, &host), expected);
+    }
+
+    #[test]
+    fn an_address_without_its_segment_is_completed_if_only_one_device_has_it() {
+        let (_root, host) = host(&[
+            ("0000:01:00.0", "dmar0"),
+            ("0001:01:00.0", "dmar1"),
+            ("0001:02:00.0", "dmar1"),
+            ("10000:02:00.0", "dmar0"),
+        ]);
+        for (address, device, requester) in [
+            ("02:00.0", Some("0001:02:00.0"), None),
+            ("01:00.0", None, Some(Requester::RoutingId(0x100))),
+            ("03:00.0", None, Some(Requester::RoutingId(0x300))),
+            ("0002:01:00.0", Some("0002:01:00.0"), None),
+        ] {
+            for message in [
+                format!(
+                    "DMAR: [DMA Read] Request device [{address}] fault addr bdf00000 [fault reason 06] PTE Read access is not set"
+                ),
+                format!(
+                    "AMD-Vi: Event logged [IO_PAGE_FAULT device={address} domain=0x000d address=0x1000 flags=0x0020]"
+                ),
+            ] {
+                let expected = (device.map(str::to_owned), requester);
+                assert_eq!(located(&message, &host), expected, "{message}");
+            }
+        }
+        assert_eq!(Requester::RoutingId(0x1ff).to_string(), "01:1f.7");
     }
 
     #[test]
@@ -313,6 +468,8 @@ mod tests {
             "arm-smmu-v3 9050000.smmuv3: event 0x10 received:",
             "arm-smmu-v3 9050000.smmuv3: \t0x0000004000000010",
             "arm-smmu-v3 9050000.smmuv3: event: F_TRANSLATION client: 0000:00:08.0 sid: 0x40 ssid: 0x0 iova: 0x101000 ipa: 0x0",
+            "arm-smmu 5000000.iommu: Unhandled context fault: fsr=0x402, iova=0xff3cf000, fsynr=0x300003, cbfrsynra=0x409, cb=10",
+            "arm-smmu 5000000.iommu: Blocked unknown Stream ID 0x409; boot with",
             "dmar_fault: 35 callbacks suppressed",
         ];
         let mut reader = FaultReader::default();

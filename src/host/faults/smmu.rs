@@ -25,6 +25,7 @@ pub(super) struct Assembler {
 /// An event of which the first record was seen.
 #[derive(Debug)]
 struct Begun {
+    unit: String,
     first: KernelRecord,
     words: Vec<u64>,
 }
@@ -32,7 +33,7 @@ struct Begun {
 impl Assembler {
     /// What a record adds; a fault that is complete.
     pub(super) fn read(&mut self, record: &KernelRecord) -> Option<LogEvent> {
-        let (_, message) = record
+        let (unit, message) = record
             .message
             .strip_prefix("arm-smmu-v3 ")?
             .split_once(": ")?;
@@ -46,6 +47,7 @@ impl Assembler {
         if message.starts_with("event 0x") && message.ends_with("received:") {
             let before = self.finish();
             self.begun = Some(Begun {
+                unit: unit.to_owned(),
                 first: record.clone(),
                 words: Vec::new(),
             });
@@ -68,7 +70,9 @@ impl Assembler {
     pub(super) fn finish(&mut self) -> Option<Fault> {
         let begun = mem::take(&mut self.begun)?;
         let words: [u64; WORDS] = begun.words.try_into().ok()?;
-        Some(from_words(&begun.first, words))
+        let mut fault = from_words(&begun.first, words);
+        fault.unit = Some(begun.unit);
+        Some(fault)
     }
 }
 
@@ -113,6 +117,8 @@ fn describe(fault: Option<Fault>, record: &KernelRecord, named: &str) -> Option<
             fault
         }
     };
+    // The kernel has looked: a client that is no PCI device is none, whatever its number.
+    fault.unit = None;
     fault.device = after(named, "client: ")
         .and_then(|client| client.split(' ').next())
         .and_then(|client| client.parse().ok());

@@ -1,7 +1,8 @@
 //! Faults by the trace event `iommu:io_page_fault` (include/trace/events/iommu.h).
 //!
-//! A third observer, with device and address, and no limit on its rate. AMD-Vi and SMMU versions 1 and 2 raise it; VT-d, SMMUv3 and
-//! virtio-iommu do not.
+//! A third observer, with device and address, and no limit on its rate. AMD-Vi raises it; VT-d, SMMUv3 and virtio-iommu do not. SMMU versions 1
+//! and 2 do, but name no device, and many kernels fall over that (`report_iommu_fault` of arm-smmu.c passes NULL, of which the event takes the
+//! name): there nobody must turn it on.
 
 use nix::errno::Errno;
 use std::fs::File;
@@ -30,8 +31,17 @@ impl FaultTrace {
     /// Starts to listen.
     ///
     /// # Errors
-    /// The kernel has no such events, tracefs is not mounted, or the process may not.
+    /// The kernel has no such events or must not be asked for them, tracefs is not mounted, or the process may not.
     pub fn start(host: &Host) -> Result<Self, NotShown> {
+        let units = host.iommu_units().into_iter();
+        if units
+            .map(|name| host.describe_unit(name).kind)
+            .any(|kind| kind == IommuKind::Smmu)
+        {
+            return Err(NotShown::NoSource(
+                "with an Arm SMMU of version 1 or 2, many kernels crash when a fault is traced",
+            ));
+        }
         let instance = TraceInstance::start(host, &["io_page_fault"], None)?;
         Ok(Self {
             pipe: instance.pipe()?,
@@ -82,6 +92,7 @@ fn parse(line: &str, host: &Host) -> Option<Fault> {
         iommu: unit.map_or(IommuKind::Other, |unit| unit.kind),
         device,
         requester: None,
+        unit: None,
         access: Some(access),
         address: Some(Iova(trace_value(event, "iova=")?)),
         pasid: None,

@@ -11,7 +11,7 @@ use crate::types::Iova;
 
 /// The fault that a record tells of.
 pub(super) fn parse(record: &KernelRecord) -> Option<Fault> {
-    let (_, message) = record
+    let (unit, message) = record
         .message
         .strip_prefix("virtio_iommu ")?
         .split_once(": ")?;
@@ -28,6 +28,7 @@ pub(super) fn parse(record: &KernelRecord) -> Option<Fault> {
     let endpoint = rest.split(' ').next()?.parse().ok()?;
     let mut fault = Fault::new(record, IommuKind::Virtio, reason);
     fault.requester = Some(Requester::Endpoint(endpoint));
+    fault.unit = Some(unit.to_owned());
     if let Some((_, place)) = rest.split_once(" at ") {
         fault.address = leading_hex(place).map(Iova);
         let flags = place.split_once('[').map_or("", |(_, flags)| flags);

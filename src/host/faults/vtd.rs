@@ -8,7 +8,7 @@
 
 use super::{Access, Fault, IommuKind, LogEvent, Overflow, Reason, after, leading_hex};
 use crate::host::KernelRecord;
-use crate::types::{Bdf, Iova};
+use crate::types::Iova;
 
 /// Primary Pending Fault and Primary Fault Overflow (VT-d 11.4.7.1, Fault Status Register, bits 1 and 0).
 const PENDING: u64 = 1 << 1;
@@ -21,9 +21,9 @@ pub(super) fn parse(record: &KernelRecord) -> Option<LogEvent> {
         return parse_status(record, leading_hex(status)?);
     }
     let (access, rest) = message.strip_prefix('[')?.split_once(']')?;
-    let device = device(after(rest, "Request device [")?)?;
+    let device = after(rest, "Request device [")?.split(']').next()?;
     let mut fault = Fault::new(record, IommuKind::Vtd, reason(rest));
-    fault.device = Some(device);
+    fault.name_device(device)?;
     if access == "INTR-REMAP" {
         fault.access = Some(Access::Interrupt);
         return Some(LogEvent::Fault(fault));
@@ -52,11 +52,6 @@ fn parse_status(record: &KernelRecord, status: u64) -> Option<LogEvent> {
         }));
     }
     (status & PENDING == 0).then_some(LogEvent::OtherStatus)
-}
-
-/// `0000:00:01.0]…` or `00:01.0]…`.
-fn device(text: &str) -> Option<Bdf> {
-    text.split(']').next()?.parse().ok()
 }
 
 /// `[fault reason 0x05] PTE Write access is not set`; without `0x` the number is decimal.
@@ -103,15 +98,15 @@ mod tests {
             ),
             (
                 "DMAR: [DMA Write NO_PASID] Request device [00:01.0] fault addr 0x500000 [fault reason 0x05] PTE Write access is not set",
-                ("0000:00:01.0", Access::Write, Some(0x50_0000), None, 5),
+                ("00:01.0", Access::Write, Some(0x50_0000), None, 5),
             ),
             (
                 "DMAR: [DMA Read] Request device [03:00.1] PASID ffffffff fault addr bdf00000 [fault reason 12] non-zero reserved fields in PTE",
-                ("0000:03:00.1", Access::Read, Some(0xbdf0_0000), None, 12),
+                ("03:00.1", Access::Read, Some(0xbdf0_0000), None, 12),
             ),
             (
                 "DMAR:[DMA Read] Request device [02:00.0] fault addr ffff7000 [fault reason 06] PTE Read access is not set",
-                ("0000:02:00.0", Access::Read, Some(0xffff_7000), None, 6),
+                ("02:00.0", Access::Read, Some(0xffff_7000), None, 6),
             ),
             (
                 "DMAR: [INTR-REMAP] Request device [0000:f0:1f.7] fault index 0x0 [fault reason 0x25] Blocked a compatibility format interrupt request",
@@ -119,14 +114,16 @@ mod tests {
             ),
             (
                 "DMAR: [INTR-REMAP] Request device [f0:1f.7] fault index 2c [fault reason 38] Blocked an interrupt request due to source-id verification failure",
-                ("0000:f0:1f.7", Access::Interrupt, None, None, 38),
+                ("f0:1f.7", Access::Interrupt, None, None, 38),
             ),
         ];
         for (message, (device, access, address, pasid, code)) in cases {
             let Some(LogEvent::Fault(fault)) = parse(&record(message)) else {
                 panic!("not understood: {message}")
             };
-            assert_eq!(fault.device.unwrap().to_string(), *device, "{message}");
+            let requester = fault.requester.map(|requester| requester.to_string());
+            let named = fault.device.map(|device| device.to_string());
+            assert_eq!(named.or(requester).as_deref(), Some(*device), "{message}");
             assert_eq!(fault.access, Some(*access), "{message}");
             assert_eq!(fault.address, address.map(Iova), "{message}");
             assert_eq!(fault.pasid, *pasid, "{message}");

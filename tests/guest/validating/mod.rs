@@ -165,6 +165,7 @@ fn wrong(guest: &mut Guest) -> Result<(), Failed> {
         "isolation: ok",
         "functions that fail: ok",
         "held in the middle: ok",
+        "in use: ok",
         "limits, refusals and Ctrl-C: ok",
         "steps: ok",
     ];

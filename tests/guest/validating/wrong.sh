@@ -52,6 +52,9 @@ also "FAIL  function.reset of $2 .*no way to reset it alone"
 also "FAIL  function.bound of $3: .*driver_override' failed: ENOSPC"
 ! grep -q "^FAIL.*$4" /tmp/said || fail "$4 fails too"
 umount $devices/$3/driver_override
+# Named by itself, it is in use, which says nothing of how fit it is.
+first 3 "who holds a device must let go of it" iommu-tool validate $1 $2 --level quick
+also "held: iommu-tool (process $holder, user root) has /dev/vfio/.* open; to end it: end process $holder"
 [ "$(state)" = "$with_functions" ] || fail "not as before: $with_functions; now: $(state)"
 kill $holder; wait $holder
 first 3 "has 4 virtual functions, and to make 2" iommu-tool validate $card --vfs 2
@@ -71,6 +74,21 @@ kill $holder; wait $holder
 iommu-tool recover >/dev/null || fail "recover: $?"
 same "held in the middle"
 echo "held in the middle: ok"
+
+# A device that is used is not judged: through VFIO, or by the host.
+iommu-tool bind $open >/dev/null || fail "bind: $?"
+sleep 1000 </dev/vfio/devices/vfio0 & holder=$!
+first 3 "who holds a device must let go of it" iommu-tool validate $open --level quick
+also "held: sleep (process $holder"
+kill $holder; wait $holder
+iommu-tool unbind $open >/dev/null || fail "unbind: $?"
+net=$(ls $at/net)
+ip addr add 192.0.2.7/24 dev $net
+first 3 "end what uses the device, or take it away" iommu-tool validate $card --vfs 0 --level quick
+also "address: $net is up and has 192.0.2.7"
+ip addr flush dev $net
+same "in use"
+echo "in use: ok"
 
 first 1 "vfs.count of $card takes more than 1 s" iommu-tool validate $card --vfs 1 --level quick --limit 1
 also "^UNFIT: .*more than the 1 s that are allowed"
