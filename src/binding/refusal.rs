@@ -110,8 +110,8 @@ pub(super) fn reset_in_use(bdf: Bdf, uses: &[Use]) -> String {
 
 fn lines(uses: &[Use]) -> String {
     let line = |one: &Use| {
-        let (reason, evidence, remedy) = (one.reason, &one.evidence, &one.remedy);
-        format!("  {reason}: {evidence}; to end it: {remedy}\n")
+        let (reason, evidence, advice) = (one.reason, &one.evidence, Use::advice([one]));
+        format!("  {reason}: {evidence}; to end it: {advice}\n")
     };
     uses.iter().map(line).collect()
 }
