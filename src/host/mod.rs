@@ -74,7 +74,7 @@ pub use nameplate::Nameplate;
 pub use node_access::NodeAccess;
 pub use own::OwnMemory;
 pub use pagemap::{Pagemap, PagemapError, physical_address};
-pub use pci::{PciDevice, SubsystemId};
+pub use pci::{PciDevice, SubsystemId, driver_override_of};
 pub use pci_names::PciNames;
 pub use profile::DeviceProfile;
 pub use recording::{Recording, Seen};
