@@ -28,8 +28,8 @@ const WORD: usize = size_of::<u64>();
 /// The least memory that is worth a call of its own when pages are populated.
 const LEAST: usize = 8 << 20;
 
-/// Less memory than this is left to one thread: where processors are busy, to wait for another one costs more than it brings.
-pub(super) const SHARED: usize = 64 << 20;
+/// Less memory than this, in bytes, is left to one thread: where processors are busy, to wait for another one costs more than it brings.
+pub const SHARED: usize = 64 << 20;
 
 /// How many pieces each thread gets, where they are not too small.
 const PIECES: usize = 64;
