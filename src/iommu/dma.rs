@@ -326,7 +326,8 @@ pub(super) fn piece(bytes: usize, threads: usize) -> usize {
     piece.next_multiple_of(LEAST).max(LEAST)
 }
 
-/// Does `count` pieces of work by this many threads at most, each taking the next one; after a failure the rest is not begun.
+/// Does `count` pieces of work by this many threads at most, each taking the next one; after a failure the rest is not begun. Where the kernel
+/// gives no more threads, those that there are do it all.
 pub(super) fn share_out<E: Send>(
     count: usize,
     threads: usize,
@@ -343,7 +344,11 @@ pub(super) fn share_out<E: Send>(
         }
     };
     thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(count)).map(|_| scope.spawn(work)).collect();
+        let start = |_| thread::Builder::new().spawn_scoped(scope, work);
+        let refused = |error: &io::Error| log::debug!("no more threads: {error}");
+        let others: Vec<_> = (1..threads.min(count))
+            .map_while(|at| start(at).inspect_err(refused).ok())
+            .collect();
         others.into_iter().fold(work(), |result, other| {
             result.and(other.join().expect("the work does not panic"))
         })
