@@ -30,6 +30,32 @@ impl Noise {
     }
 }
 
+/// A plan with base and transparent huge pages, and nothing else that the user chose.
+pub(crate) fn plan() -> Plan {
+    let pages = |kind, bytes| PlannedPages { kind, bytes };
+    Plan {
+        devices: Vec::new(),
+        suites: Vec::new(),
+        backends: Vec::new(),
+        sizes: None,
+        guest: None,
+        pages: vec![
+            pages(PageKind::Base, 4096),
+            pages(PageKind::Transparent, 2 << 20),
+        ],
+        threads: Vec::new(),
+        samples: None,
+        duration: None,
+        iova: None,
+        bare: false,
+        keep_samples: false,
+        available: None,
+        reserved: Vec::new(),
+        lockable: None,
+        physical_top: None,
+    }
+}
+
 /// What a series of a plain map of so many bytes is about.
 pub(crate) fn key(suite: Suite, backend: Backend, size: u64, pages: &str, phase: Phase) -> Key {
     Key {
