@@ -35,6 +35,20 @@ impl Use {
             remedy: remedy.into(),
         }
     }
+
+    /// What ends these uses, for people: with a warning where it may end what they work through.
+    pub fn advice<'u>(uses: impl IntoIterator<Item = &'u Use>) -> String {
+        let mut remedies: Vec<&str> = Vec::new();
+        let mut warning = "";
+        for one in uses {
+            remedies.push(&one.remedy);
+            if matches!(one.reason, UseReason::Address | UseReason::Route) {
+                warning = " (this ends remote logins through it)";
+            }
+        }
+        remedies.dedup();
+        remedies.join("; ") + warning
+    }
 }
 
 /// How hard to look.

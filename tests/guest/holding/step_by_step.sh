@@ -21,6 +21,18 @@ iommu-tool dma $device write --iova 0x41ff8 --input /tmp/words
 [ "$(dd if=/dev/shm/window bs=1 skip=8184 count=15 2>/dev/null)" = 'from the device' ]
 iommu-tool dump $device --iova 0x41ff0 --size 32
 
+echo "The same bytes once more arrive once more:"
+iommu-tool dma $device write --iova 0x41ff8 --input /tmp/words | grep ARRIVED
+[ "$(dd if=/dev/shm/window bs=1 skip=8184 count=15 2>/dev/null)" = 'from the device' ]
+
+echo "Where the device may only read, bytes that are there already did not arrive:"
+iommu-tool map $device --size 4K --iova 0x90000 --protection r
+status=0
+iommu-tool dma $device write --iova 0x90000 --data 00 >/tmp/said || status=$?
+cat /tmp/said
+[ $status -eq 1 ]
+grep -q 'BLOCKED: .* mapped for it with other access' /tmp/said
+
 echo "After the unmap the same is blocked and reported:"
 iommu-tool unmap $device --name window
 cp /dev/shm/window /tmp/before
