@@ -83,7 +83,7 @@ fn output(global: &GlobalArgs) -> Output {
 }
 
 /// Prints the error and its causes. Where what was printed piece by piece is wanted no more, as by `head`, that is no error; what a command finds
-/// as a whole has its exit status all the same ([`iommu_tool::report::print`]).
+/// as a whole has its exit status all the same ([`iommu_tool::report::print()`]).
 fn fail(error: &anyhow::Error, output: Output) -> ExitStatus {
     // Standard output's own error: what other layers write to, as a socket, they name in errors of theirs.
     let printing: Option<&io::Error> = error.downcast_ref();

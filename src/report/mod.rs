@@ -144,7 +144,7 @@ impl Output {
     /// Prints a result on standard output, in the form that was asked for.
     ///
     /// # Errors
-    /// What [`print`] gave.
+    /// What [`print()`] gave.
     pub fn emit<R: Report>(self, report: &R) -> io::Result<()> {
         print(|out| {
             if self.json {
