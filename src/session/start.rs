@@ -145,7 +145,7 @@ fn join(mut holder: Client, nodes: &[VfioNode]) -> Result<Held, SessionError> {
     Ok(Held::Joined(Box::new(holder)))
 }
 
-/// The holder of a device, in whose address space the device is; started if there is none.
+/// This user's holder of a device, in whose address space the device is; started if there is none. It is given files to be mapped.
 pub fn find_or_start(node: &VfioNode, backend: BackendChoice) -> Result<Client, SessionError> {
     let group = node.group.ok_or_else(|| {
         let message = format!(
@@ -155,7 +155,7 @@ pub fn find_or_start(node: &VfioNode, backend: BackendChoice) -> Result<Client, 
         Failure::new(ExitClass::NoVerdict, message)
     })?;
     for _ in 0..TRIES {
-        if let Some(mut client) = Client::find(group)? {
+        if let Some(mut client) = Client::own(group)? {
             if !client.hello().backend_is(backend) {
                 return Err(Failure::new(
                     ExitClass::Refused,

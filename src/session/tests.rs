@@ -317,6 +317,28 @@ fn a_client_that_takes_no_answers_keeps_no_one_waiting() {
 }
 
 #[test]
+fn a_listing_that_comes_to_no_end_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::at(root.path().join("sockets"));
+    let claim = folder.claim(&[GROUP]).unwrap();
+    let stuck = thread::spawn(move || {
+        let listener = claim.listeners().next().unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let mut stream = listener.accept().unwrap().0;
+        let hello = "{\"version\":1,\"hello\":{\"pid\":1,\"uid\":0,\"since\":0,\"backend\":\"type1\",\"devices\":[],\"until_unmapped\":true}}\n";
+        stream.write_all(hello.as_bytes()).unwrap();
+        let mut request = String::new();
+        BufReader::new(&stream).read_line(&mut request).unwrap();
+        let answer = "{\"version\":1,\"answer\":{\"mappings\":{\"mappings\":[],\"next\":\"0x1000\"}}}\n";
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let mut client = Client::in_folder(&folder, GROUP).unwrap().unwrap();
+    let error = client.mappings(Iova(0x1000), |_| true).unwrap_err();
+    assert!(error.to_string().contains("does not understand"), "{error}");
+    stuck.join().unwrap();
+}
+
+#[test]
 fn a_long_map_keeps_no_one_waiting() {
     let holder = Holder::start();
     let mut slow = holder.client();
