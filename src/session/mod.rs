@@ -44,7 +44,8 @@
 //! One thread serves all clients and never waits for one. What may take long (mapping more than 2 MiB or a file, unmapping as
 //! much, DMA) is done by a thread of its own, one for each such request, while others are served. Mappings are found in
 //! logarithmic time. A holder that `map` started ends when nothing is mapped and nobody is connected who could map; a client that
-//! closes its sending side after unmapping sees the connection end when the devices are free.
+//! closes its sending side after unmapping sees the connection end when the devices are free, or when that will take longer: at once
+//! if something is mapped or being done for others, after 1 s if others only are connected.
 
 mod bytes;
 mod client;

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -74,8 +73,8 @@ pub struct Server {
     clients: BTreeMap<u64, Connection>,
     next_client: u64,
     /// Ends of work, by the client it was for.
-    results: Receiver<(u64, Option<Settle>)>,
-    finished: Sender<(u64, Option<Settle>)>,
+    results: Receiver<(u64, Settle)>,
+    finished: Sender<(u64, Settle)>,
     wake: Arc<EventFd>,
     working: usize,
     end: Option<End>,
@@ -305,10 +304,8 @@ impl Server {
         let (finished, wake) = (self.finished.clone(), self.wake.clone());
         self.working += 1;
         let job = move || {
-            // A mistake in the program must end neither the holder nor leave the client without an answer.
-            let settle = catch_unwind(AssertUnwindSafe(work)).ok();
             // The holder waits for all work before it ends, so both arrive.
-            let _ = finished.send((id, settle));
+            let _ = finished.send((id, work()));
             let _ = wake.write(1);
         };
         let spawned = thread::Builder::new().name("work".to_owned()).spawn(job);
@@ -325,13 +322,7 @@ impl Server {
         let _ = self.wake.read();
         while let Ok((id, settle)) = self.results.try_recv() {
             self.working -= 1;
-            let result = match settle {
-                Some(settle) => settle(&mut self.holding),
-                None => Err(Failure::new(
-                    ExitClass::Failed,
-                    "the request met a mistake in iommu-tool; the log of the process that holds the mappings says where",
-                )),
-            };
+            let result = settle(&mut self.holding);
             match (&result, self.clients.contains_key(&id)) {
                 (Ok(answer), false) => self.holding.undo(answer),
                 _ => self.reply(id, result),
@@ -355,10 +346,10 @@ impl Server {
         self.react(id, event);
     }
 
-    /// Leaves clients that take too long, and those that wait for an end which does not come.
+    /// Leaves clients that take too long, and those that wait for an end which does not come, or not soon.
     fn leave_clients(&mut self) {
         let now = Instant::now();
-        if !self.until_unmapped || !self.holding.is_empty() {
+        if !self.until_unmapped || !self.holding.is_empty() || self.working > 0 {
             self.clients.retain(|_, client| client.is_active());
         }
         self.clients
