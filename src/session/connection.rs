@@ -192,6 +192,11 @@ impl Connection {
                 }
                 Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => {}
+                Err(Errno::EMFILE) => {
+                    let message = "the file did not arrive: the process that holds the mappings has too many open files. \
+                        Raise its limit (ulimit -n, LimitNOFILE= of a unit), or unmap something";
+                    return self.refuse(message.to_owned(), now);
+                }
                 Err(_) => return Event::Over,
             }
         }

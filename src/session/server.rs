@@ -31,6 +31,9 @@ use crate::types::{Bdf, ExitClass};
 /// The most clients at once; others wait until one leaves.
 const MOST_CLIENTS: usize = 64;
 
+/// How soon it is tried again to take a client, where one too many files were open.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// How long a holder that ends with its last mapping waits for its first client.
 const FIRST_CLIENT: Duration = Duration::from_secs(10);
 
@@ -72,6 +75,8 @@ pub struct Server {
     until_unmapped: bool,
     clients: BTreeMap<u64, Connection>,
     next_client: u64,
+    /// When clients are taken again, after too many files were open for one.
+    full_until: Option<Instant>,
     /// Ends of work, by the client it was for.
     results: Receiver<(u64, Settle)>,
     finished: Sender<(u64, Settle)>,
@@ -112,6 +117,7 @@ impl Server {
             until_unmapped,
             clients: BTreeMap::new(),
             next_client: 0,
+            full_until: None,
             results,
             finished,
             wake: Arc::new(wake),
@@ -166,7 +172,7 @@ impl Server {
             (Source::Results, event_fd(&self.wake), PollFlags::POLLIN),
         ];
         if self.end.is_none() {
-            if self.clients.len() < MOST_CLIENTS {
+            if self.clients.len() < MOST_CLIENTS && self.full_until().is_none() {
                 let listeners = self.claim.listeners().enumerate();
                 polled.extend(listeners.map(|(index, listener)| {
                     (Source::Listener(index), listener.as_fd(), PollFlags::POLLIN)
@@ -206,12 +212,17 @@ impl Server {
             .collect())
     }
 
+    /// Until when no client is taken, as too many files are open.
+    fn full_until(&self) -> Option<Instant> {
+        self.full_until.filter(|until| *until > Instant::now())
+    }
+
     /// How long nothing may happen until a client has taken too long.
     fn timeout(&self) -> PollTimeout {
         let first =
             (self.until_unmapped && self.next_client == 0).then(|| self.started + FIRST_CLIENT);
         let deadlines = self.clients.values().filter_map(Connection::deadline);
-        let Some(next) = deadlines.chain(first).min() else {
+        let Some(next) = deadlines.chain(first).chain(self.full_until()).min() else {
             return PollTimeout::NONE;
         };
         let left = next.saturating_duration_since(Instant::now());
@@ -252,11 +263,9 @@ impl Server {
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(error) => {
-                log::warn!("cannot take a client: {}", super::error::errno_of(&error));
-                return;
-            }
+            Err(error) => return self.take_none(super::error::errno_of(&error)),
         };
+        self.full_until = None;
         let own = geteuid().as_raw();
         match getsockopt(&stream, PeerCredentials) {
             Ok(peer) if peer.uid() == own || peer.uid() == 0 => {}
@@ -270,6 +279,19 @@ impl Server {
             self.clients.insert(self.next_client, client);
             self.next_client += 1;
             self.react(self.next_client - 1, event);
+        }
+    }
+
+    fn take_none(&mut self, errno: Errno) {
+        if !matches!(errno, Errno::EMFILE | Errno::ENFILE) {
+            return log::warn!("cannot take a client: {errno}");
+        }
+        // It stays in the queue, so that poll would come back at once, and again.
+        let until = Instant::now() + AGAIN;
+        if self.full_until.replace(until).is_none() {
+            log::warn!(
+                "cannot take a client: {errno}. It waits until a file is closed; raise the limit of this process (ulimit -n, LimitNOFILE= of a unit)"
+            );
         }
     }
 

@@ -20,5 +20,11 @@ iommu-tool unmap $device --name beside
 wait $!
 [ "$(iommu-tool maps --json $device | grep -c '"iova"')" -eq 2 ]
 [ "$(iommu-tool dump $device --iova 0x200000 --output - | tr -d Z | wc -c)" -eq 0 ]
-iommu-tool unmap $device --all
+
+# Nothing is mapped any more, and the test goes on: neither waits for the other.
+iommu-tool test --in-holder $device >/tmp/result &
+usleep 300000
+iommu-tool unmap $device --all | grep 'unmapped 2 mappings'
+wait $!
+until [ -z "$(ls /run/iommu-tool | grep 'group-.*sock')" ]; do usleep 10000; done
 iommu-tool unbind $device
