@@ -25,7 +25,8 @@ is_refused() { # PID
     status=0
     NOTIFY_SOCKET=/dev/log iommu-tool hold $device 2>/tmp/refused || status=$?
     cat /tmp/refused
-    [ $status -eq 3 ] && grep -q "is held by process $1 already" /tmp/refused
+    [ $status -eq 3 ]
+    grep -q "is held by process $1 already" /tmp/refused
     [ "$(grep -c READY=1 /tmp/notified)" -eq 0 ]
 }
 
@@ -77,7 +78,8 @@ until [ "$(open_files)" -eq $((alone + 1)) ]; do usleep 10000; done
 status=0
 iommu-tool map $device --file /dev/shm/file 2>/tmp/said || status=$?
 cat /tmp/said
-[ $status -eq 1 ] && grep -q 'too many open files' /tmp/said
+[ $status -eq 1 ]
+grep -q 'too many open files' /tmp/said
 iommu-tool fill $device --iova 0x100000 --input /tmp/never &
 second=$!
 until [ "$(open_files)" -eq $((alone + 2)) ]; do usleep 10000; done

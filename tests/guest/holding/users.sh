@@ -15,7 +15,8 @@ refused() { # STATUS WORDS COMMAND
     status=0
     as_user "$3" >/tmp/said 2>&1 || status=$?
     cat /tmp/said
-    [ $status -eq "$1" ] && grep -q "$2" /tmp/said
+    [ $status -eq "$1" ]
+    grep -q "$2" /tmp/said
 }
 
 iommu-tool map $roots --backend $backend --size 8K --iova 0x100000
@@ -64,7 +65,8 @@ as_root() { # STATUS WORDS COMMAND...
     shift 2
     "$@" >/tmp/said 2>&1 || status=$?
     cat /tmp/said
-    [ $status -eq "$expected" ] && grep -q "$words" /tmp/said
+    [ $status -eq "$expected" ]
+    grep -q "$words" /tmp/said
 }
 dd if=/dev/urandom of=/dev/shm/secret bs=4096 count=1 2>/dev/null
 chmod 600 /dev/shm/secret
