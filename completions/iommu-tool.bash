@@ -215,7 +215,7 @@ _iommu__tool() {
                     return 0
                     ;;
                 --pages)
-                    COMPREPLY=($(compgen -W "4k thp 2m 1g" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "4K thp 2M 1G" -- "${cur}"))
                     return 0
                     ;;
                 --threads)
@@ -1521,7 +1521,7 @@ _iommu__tool() {
                     return 0
                     ;;
                 --pages)
-                    COMPREPLY=($(compgen -W "4k thp 2m 1g" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "4K thp 2M 1G" -- "${cur}"))
                     return 0
                     ;;
                 --backend)

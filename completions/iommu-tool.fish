@@ -105,7 +105,7 @@ swap\t'The disk, or an array or mapping that uses it, is swap space'
 md\t'The disk is part of a RAID array (md)'
 dm\t'A device-mapper device is on the disk: LVM, LUKS, multipath'
 claimed\t'Something else has claimed the disk for itself: it cannot be opened with O_EXCL (ZFS, btrfs, bcache, DRBD)'
-open\t'A process has the disk or the graphics card open'
+open\t'A process has a node of the device in /dev open: a disk, or of a driver for graphics, RDMA, sound, UIO or anything else'
 address\t'A network interface has an IP address'
 route\t'The default route, or another one, goes out by a network interface'
 bond\t'The network interface is part of a bond or team'
@@ -142,7 +142,7 @@ swap\t'The disk, or an array or mapping that uses it, is swap space'
 md\t'The disk is part of a RAID array (md)'
 dm\t'A device-mapper device is on the disk: LVM, LUKS, multipath'
 claimed\t'Something else has claimed the disk for itself: it cannot be opened with O_EXCL (ZFS, btrfs, bcache, DRBD)'
-open\t'A process has the disk or the graphics card open'
+open\t'A process has a node of the device in /dev open: a disk, or of a driver for graphics, RDMA, sound, UIO or anything else'
 address\t'A network interface has an IP address'
 route\t'The default route, or another one, goes out by a network interface'
 bond\t'The network interface is part of a bond or team'
@@ -181,7 +181,7 @@ swap\t'The disk, or an array or mapping that uses it, is swap space'
 md\t'The disk is part of a RAID array (md)'
 dm\t'A device-mapper device is on the disk: LVM, LUKS, multipath'
 claimed\t'Something else has claimed the disk for itself: it cannot be opened with O_EXCL (ZFS, btrfs, bcache, DRBD)'
-open\t'A process has the disk or the graphics card open'
+open\t'A process has a node of the device in /dev open: a disk, or of a driver for graphics, RDMA, sound, UIO or anything else'
 address\t'A network interface has an IP address'
 route\t'The default route, or another one, goes out by a network interface'
 bond\t'The network interface is part of a bond or team'
@@ -323,11 +323,11 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -s v -l verb
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand test" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l vfs -d 'How many virtual functions to make; max is the default, 0 checks the physical function itself as a plain device' -r
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l level -d 'How thorough' -r -f -a "quick\t'Every proof that the device is held back, and loops of all kinds'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l level -d 'How thorough to be: quick has every proof that each device is held back; full also has all of them work at once, times mapping, makes the virtual functions anew several times, and visits special places of the IOVA space; soak goes on with random loops' -r -f -a "quick\t'Every proof that the device is held back, and loops of all kinds'
 full\t'Also loops in special places and through special mappings'
 soak\t'Also random loops until the time is over'"
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l duration -d 'How long random loops and the load of all devices go on, at the level soak' -r
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l limit -d 'How many seconds one check may take' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l duration -d 'How long the random loops, and the load of all devices, of --level soak go on: 30s, 10m, 2h [default: 1m]' -r
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l limit -d 'How long one check may take: 30s, 10m' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l expect -d 'Hold the devices against this file too: their models, firmware, links, virtual functions, groups, NUMA nodes, IOMMUs and times. What the file does not say is not checked. It says how many virtual functions to make, too, unless --vfs does' -r -F
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l write-expect -d 'Write such a file from these devices, if they are found fit. A file that is there is not written over' -r -F
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand validate" -l junit -d 'Write the results as JUnit XML too, for continuous integration' -r -F
@@ -357,11 +357,11 @@ type1\t'Only type1'
 iommufd\t'Only iommufd'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l sizes -d 'The sizes to map or to transfer, instead of those of each suite' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l size -d 'The memory of a guest, as 24G: how long does it take to map, and where does the time go? Measured if it fits in memory, else extrapolated from what fits. Suite cold' -r
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l pages -d 'The kinds of pages the memory is made of; base pages are scattered in RAM on purpose, except in the suite cold' -r -f -a "4k\t'Pages of 4 KiB'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l pages -d 'The kinds of pages the memory is made of; base pages are scattered in RAM on purpose, except in the suite cold' -r -f -a "4K\t'Pages of 4 KiB'
 thp\t'Transparent huge pages'
-2m\t'Explicit huge pages of 2 MiB (vm.nr_hugepages)'
-1g\t'Explicit huge pages of 1 GiB'"
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l threads -d 'How many threads map at the same time, for the suite threads [default: 1, 2, 4 … up to the number of processors]' -r
+2M\t'Explicit huge pages of 2 MiB (vm.nr_hugepages)'
+1G\t'Explicit huge pages of 1 GiB'"
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l threads -d 'How many threads map at the same time, for the suite threads [default: 1, 2, 4, ... up to the number of processors]' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l iova -d 'Map at this IOVA, to see what its alignment costs; without it, aligned for the largest page. Suites map and cold' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l samples -d 'How many samples each row gets [default: as many as there is time for]' -r
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand bench" -l duration -d 'How long to measure in all, as 30s or 10m; what is slow may take longer' -r
@@ -388,10 +388,10 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand compare" -s v -l v
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand compare" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand compare" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l map -d 'Map this much fresh memory at the page of IOVA first, and unmap it afterwards' -r
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l pages -d 'The kind of pages the mapped memory is made of' -r -f -a "4k\t'Pages of 4 KiB'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l pages -d 'The kind of pages the mapped memory is made of' -r -f -a "4K\t'Pages of 4 KiB'
 thp\t'Transparent huge pages'
-2m\t'Explicit huge pages of 2 MiB (vm.nr_hugepages)'
-1g\t'Explicit huge pages of 1 GiB'"
+2M\t'Explicit huge pages of 2 MiB (vm.nr_hugepages)'
+1G\t'Explicit huge pages of 1 GiB'"
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand walk" -l backend -d 'The kernel interface to map with' -r -f -a "auto\t'iommufd where it works for the device, else type1'
 type1\t'Only type1'
 iommufd\t'Only iommufd'"

@@ -1,6 +1,7 @@
 //! The command line: definitions only, no effects. The man pages and the completions are generated from here.
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use std::any::TypeId;
 use std::path::PathBuf;
 
 mod binding;
@@ -28,6 +29,7 @@ use crate::types::{BackendChoice, DeviceName, Iova, Level, Seconds, Size, UserOf
     max_term_width = 100,
     subcommand_required = true,
     arg_required_else_help = true,
+    mut_subcommands = explain_devices,
     after_help = "A DEVICE is a PCI address (0000:01:00.0 or 01:00.0), group:N, vendor:device (8086:10c9), \
                   a network interface (eth0) or a block device or NVMe controller (nvme0).",
     after_long_help = "A DEVICE is one of:\n  \
@@ -35,14 +37,16 @@ use crate::types::{BackendChoice, DeviceName, Iova, Level, Seconds, Size, UserOf
                        group:12                all devices of an IOMMU group\n  \
                        8086:10c9               vendor and device ID\n  \
                        eth0                    a network interface\n  \
-                       nvme0, nvme0n1          an NVMe controller or a block device\n\
-                       A name that means several devices is an error that lists them.\n\n\
+                       nvme0, nvme0n1          an NVMe controller or a block device\n\n\
+                       Vendor and device IDs must mean one device; if there are several, the error lists them.\n\n\
+                       A binding, a mapping and virtual functions last until the next restart of the host.\n\n\
                        Exit status:\n  \
-                       0  done; every check passed\n  \
-                       1  an operation or a check failed\n  \
-                       2  usage: bad flag, bad address, no such device\n  \
-                       3  refused for safety, or held by someone else\n  \
-                       4  no verdict: what matters was skipped, or this host cannot do it (no IOMMU, no engine)"
+                       0        done; every check passed, also with warnings\n  \
+                       1        an operation or a check failed\n  \
+                       2        usage: bad flag, bad address, no such device\n  \
+                       3        refused for safety, or held by someone else\n  \
+                       4        no verdict: what matters was skipped, or this host cannot do it (no IOMMU, no engine)\n  \
+                       125-127  of 'run' alone, which else has the status of its COMMAND"
 )]
 pub struct Cli {
     /// What holds for every command.
@@ -52,6 +56,23 @@ pub struct Cli {
     /// The command to run.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Adds to the help of a command that takes devices by which names.
+fn explain_devices(command: clap::Command) -> clap::Command {
+    let device = command
+        .get_arguments()
+        .find(|argument| argument.get_value_parser().type_id() == TypeId::of::<DeviceName>());
+    let Some([name]) = device.and_then(clap::Arg::get_value_names) else {
+        return command;
+    };
+    let mut help = format!(
+        "{name}: a PCI address, group:N, vendor:device, a network interface or a block device; see 'iommu-tool --help'."
+    );
+    if let Some(more) = command.get_after_help() {
+        help += &format!("\n\n{more}");
+    }
+    command.after_help(help)
 }
 
 /// Options that every command takes.
@@ -75,7 +96,7 @@ pub struct GlobalArgs {
     pub color: ColorChoice,
 
     /// Read the host from this folder instead of /, to look at a captured host
-    #[arg(long, global = true, hide = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub sysroot: Option<PathBuf>,
 }
 
@@ -145,6 +166,18 @@ pub enum Command {
 
 /// Arguments of `list`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "How the host's own drivers are translated in a group; VFIO replaces that:\n  \
+                  DMA-FQ    lazily: what is unmapped is out of reach a moment later\n  \
+                  DMA       strictly: what is unmapped is out of reach at once\n  \
+                  identity  not at all: their devices reach all memory\n\n\
+                  Whether user space can have the group:\n  \
+                  viable            no driver of the host has a device of it\n  \
+                  viable, on VFIO   the same, and a device of it is bound to VFIO\n  \
+                  used by the host  its only device is on a driver of the host; bind takes it, unless it is 'in use'\n  \
+                  not viable        the devices named are on drivers of the host; bind --group takes all along\n  \
+                  only bridges      there is nothing to hand out"
+)]
 pub struct ListArgs {
     /// Only the groups of these devices
     #[arg(value_name = "DEVICE")]
@@ -179,7 +212,10 @@ pub struct ShowArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Looks only, with one exception: a device that is bound to VFIO, and that no one has open, is opened, attached, mapped for \
-                  and closed; --no-open leaves it alone. Exit status 1 if a check fails; warnings and skipped checks are no failures, unless --strict."
+                  and closed; --no-open leaves it alone.\n\n\
+                  Exit status:\n  \
+                  0  no check failed; some may have warned or been skipped\n  \
+                  1  a check failed, or, with --strict, warned"
 )]
 pub struct DoctorArgs {
     /// Devices to check too
@@ -216,7 +252,12 @@ pub struct CaptureArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "The device must be bound to vfio-pci (iommu-tool bind). Harmless checks run first; on a host whose \
-                  IOMMU does not translate, the run stops before the device could overwrite anything."
+                  IOMMU does not translate, the run stops before the device could overwrite anything.\n\n\
+                  Exit status:\n  \
+                  0  every check passed\n  \
+                  1  a check failed, or the run was interrupted\n  \
+                  3  the device is not bound, or someone else has it\n  \
+                  4  a check that matters was skipped, or there is no engine for the device"
 )]
 pub struct TestArgs {
     /// The devices to test
@@ -277,8 +318,10 @@ pub struct TestArgs {
                   with CONFIG_INTEL_IOMMU_DEBUGFS show all of it for VT-d; others show less, and the output says what. \
                   With --map the device must be bound to vfio-pci (iommu-tool bind) and free: memory is mapped, shown from \
                   the IOMMU's and from the CPU's side, and unmapped; trace events tell of it on any kernel that has them. \
-                  Where 'iommu-tool map' holds memory at the address, its side is shown too, and whether both agree. \
-                  Exit status 1: nothing is mapped there."
+                  Where 'iommu-tool map' holds memory at the address, its side is shown too, and whether both agree.\n\n\
+                  Exit status:\n  \
+                  1  nothing is mapped there, or other memory than the CPU has\n  \
+                  4  nothing on this host says what is mapped"
 )]
 pub struct WalkArgs {
     /// The device
@@ -302,7 +345,13 @@ pub struct WalkArgs {
     pub map: Option<Size>,
 
     /// The kind of pages the mapped memory is made of
-    #[arg(long, value_name = "KIND", default_value = "4k", requires = "map")]
+    #[arg(
+        long,
+        value_name = "KIND",
+        default_value = "4K",
+        ignore_case = true,
+        requires = "map"
+    )]
     pub pages: PagesChoice,
 
     /// Map pages that do not follow each other in memory, each by itself
@@ -355,4 +404,68 @@ pub struct CompletionsArgs {
     /// The shell
     #[arg(value_name = "SHELL")]
     pub shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn command(line: &str) -> Command {
+        Cli::try_parse_from(line.split(' ')).unwrap().command
+    }
+
+    #[test]
+    fn kinds_of_pages_are_written_in_any_case() {
+        for kinds in ["4K,THP,2M,1G", "4k,thp,2m,1g"] {
+            match command(&format!("iommu-tool bench nvme0 --pages {kinds}")) {
+                Command::Bench(args) => assert_eq!(args.pages, PagesChoice::value_variants()),
+                other => panic!("{other:?}"),
+            }
+        }
+        for kind in ["2M", "2m"] {
+            match command(&format!("iommu-tool walk nvme0 0 --map 2M --pages {kind}")) {
+                Command::Walk(args) => assert_eq!(args.pages, PagesChoice::Huge2M),
+                other => panic!("{other:?}"),
+            }
+            match command(&format!(
+                "iommu-tool map nvme0 --size 2M --page-size {kind}"
+            )) {
+                Command::Map(args) => assert_eq!(args.page_size, MapPages::Huge2M),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_limit_of_a_check_is_a_time() {
+        for (limit, seconds) in [("", 120), (" --limit 90", 90), (" --limit 10m", 600)] {
+            match command(&format!("iommu-tool validate eth0{limit}")) {
+                Command::Validate(args) => {
+                    assert_eq!(Duration::from(args.limit), Duration::from_secs(seconds));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_that_takes_a_device_says_what_that_is() {
+        let program = <Cli as clap::CommandFactory>::command();
+        for command in program.get_subcommands() {
+            let named = |argument: &clap::Arg| {
+                let names = argument.get_value_names().unwrap_or_default();
+                names
+                    .iter()
+                    .any(|name| ["DEVICE", "PF"].contains(&name.as_str()))
+            };
+            let help = command.get_after_help().map(ToString::to_string);
+            assert_eq!(
+                help.is_some_and(|help| help.contains(": a PCI address, group:N")),
+                command.get_arguments().any(named),
+                "{}",
+                command.get_name()
+            );
+        }
+    }
 }

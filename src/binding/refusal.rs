@@ -86,7 +86,11 @@ pub(super) fn in_use(devices: &[(Bdf, Vec<Use>)]) -> String {
         let _ = writeln!(text, "{bdf} is in use:");
         for one in uses {
             let (reason, evidence) = (one.reason, &one.evidence);
-            let _ = writeln!(text, "  {reason}: {evidence}; to end it: {}", one.remedy);
+            let _ = writeln!(
+                text,
+                "  {reason}: {evidence}; to end it: {}",
+                Use::advice([one])
+            );
             reasons.push(reason);
         }
     }

@@ -70,7 +70,8 @@ pub struct UnbindArgs {
 #[command(
     after_help = "A command that is killed (SIGKILL), or a host that runs out of power in the middle, leaves devices half bound. Nothing is put back \
                   behind your back: bind, unbind, run and vfs refuse such a device and name this command. Who still has a device open \
-                  keeps it: that one is left as it is, and named (exit status 3). A restart of the host leaves nothing to recover."
+                  keeps it: that one is left as it is, and named (exit status 3).\n\n\
+                  A binding, a mapping and virtual functions last until the next restart of the host, which leaves nothing to recover."
 )]
 pub struct RecoverArgs {
     /// Only these devices
@@ -85,21 +86,20 @@ pub struct RecoverArgs {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "COMMAND has the terminal, standard input and output. It gets SIGTERM and the like when they are sent to run, and \
-                  SIGTERM if run is killed. 'iommu-tool recover' restores the drivers then.",
-    after_long_help = "COMMAND has the terminal, standard input and output, and the signals that are sent to run. Whatever becomes of \
-                       it, the drivers are restored then. If run itself is killed (SIGKILL), the kernel sends COMMAND a SIGTERM, and \
-                       'iommu-tool recover' restores the drivers.\n\n\
-                       A device that is on a VFIO driver already is left there.\n\n\
-                       A process that COMMAND leaves behind, and that has a device open, has 10 seconds to close it.\n\n\
-                       COMMAND's environment has\n  \
-                       IOMMU_TOOL_DEVICES       the PCI addresses, as 0000:01:00.0,0000:02:00.0\n  \
-                       IOMMU_TOOL_GROUP_NODES   the nodes of their IOMMU groups, as /dev/vfio/12\n  \
-                       IOMMU_TOOL_DEVICE_NODES  their own nodes, as /dev/vfio/devices/vfio0; empty where the kernel makes none\n\n\
-                       Exit status: that of COMMAND, 128 and the number of the signal that ended it, or\n  \
-                       125  run itself failed: refused, interrupted, or the drivers are not all restored\n  \
-                       126  COMMAND cannot be executed\n  \
-                       127  COMMAND was not found; as before, nothing was changed"
+    override_usage = "iommu-tool run [OPTIONS] <DEVICE>... -- <COMMAND>...",
+    after_help = "COMMAND has the terminal, standard input and output, and the signals that are sent to run. Whatever becomes of \
+                  it, the drivers are restored then. If run itself is killed (SIGKILL), the kernel sends COMMAND a SIGTERM, and \
+                  'iommu-tool recover' restores the drivers.\n\n\
+                  A device that is on a VFIO driver already is left there.\n\n\
+                  A process that COMMAND leaves behind, and that has a device open, has 10 seconds to close it.\n\n\
+                  COMMAND's environment has\n  \
+                  IOMMU_TOOL_DEVICES       the PCI addresses, as 0000:01:00.0,0000:02:00.0\n  \
+                  IOMMU_TOOL_GROUP_NODES   the nodes of their IOMMU groups, as /dev/vfio/12\n  \
+                  IOMMU_TOOL_DEVICE_NODES  their own nodes, as /dev/vfio/devices/vfio0; empty where the kernel makes none\n\n\
+                  Exit status: that of COMMAND, 128 and the number of the signal that ended it, or\n  \
+                  125  run itself failed: refused, interrupted, or the drivers are not all restored\n  \
+                  126  COMMAND cannot be executed\n  \
+                  127  COMMAND was not found; as before, nothing was changed"
 )]
 pub struct RunArgs {
     /// The devices to bind while COMMAND runs
@@ -114,7 +114,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// The command to run, and its arguments
+    /// The command to run, and its arguments, after --
     #[arg(last = true, value_name = "COMMAND", required = true, value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
 }

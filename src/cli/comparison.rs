@@ -8,9 +8,11 @@ use std::path::PathBuf;
 #[command(
     after_help = "Series are compared by their medians in each launch of a run: what is slower beyond the noise differs more between the \
                   records than launches differ within them. As many series are compared at once, the intervals are widened (Bonferroni), so \
-                  that all of them together hold the truth in 99 of 100 comparisons. \
-                  Exit status 1 with --fail-above: a series takes longer than it may, beyond the noise. 2: a file is no record. 4: the records \
-                  have no series in common that both measured in two launches or more."
+                  that all of them together hold the truth in 99 of 100 comparisons.\n\n\
+                  Exit status:\n  \
+                  1  with --fail-above: a series takes longer than it may, beyond the noise\n  \
+                  2  a file is no record\n  \
+                  4  the records have no series in common that both measured in two launches or more"
 )]
 pub struct CompareArgs {
     /// What was measured first, as 'iommu-tool --json bench' printed it

@@ -210,8 +210,10 @@ pub struct FillArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "The device itself reads or writes, through its DMA engine. Whether the bytes arrived is known by comparing memory; \
-                  exit status 1 if they did not, with what the kernel logged about it. Run 'iommu-tool test' first: on a host whose \
-                  IOMMU does not translate, DMA overwrites the memory of others."
+                  if they did not, what the kernel logged about it is told. Run 'iommu-tool test' first: on a host whose \
+                  IOMMU does not translate, DMA overwrites the memory of others.\n\n\
+                  Exit status:\n  \
+                  1  the bytes did not arrive"
 )]
 pub struct DmaArgs {
     /// The device, held by a process (iommu-tool map, iommu-tool hold)

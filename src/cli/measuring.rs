@@ -53,11 +53,12 @@ pub struct BenchArgs {
         long,
         value_name = "KIND,...",
         value_delimiter = ',',
-        default_value = "4k,thp"
+        ignore_case = true,
+        default_value = "4K,thp"
     )]
     pub pages: Vec<PagesChoice>,
 
-    /// How many threads map at the same time, for the suite threads [default: 1, 2, 4 … up to the number of processors]
+    /// How many threads map at the same time, for the suite threads [default: 1, 2, 4, ... up to the number of processors]
     #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=256))]
     pub threads: Option<Vec<u32>>,
 
@@ -130,15 +131,15 @@ impl ValueEnum for SuiteChoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PagesChoice {
     /// Pages of 4 KiB
-    #[value(name = "4k")]
+    #[value(name = "4K")]
     Base,
     /// Transparent huge pages
     #[value(name = "thp")]
     Transparent,
     /// Explicit huge pages of 2 MiB (vm.nr_hugepages)
-    #[value(name = "2m")]
+    #[value(name = "2M")]
     Huge2M,
     /// Explicit huge pages of 1 GiB
-    #[value(name = "1g")]
+    #[value(name = "1G")]
     Huge1G,
 }

@@ -47,17 +47,24 @@ pub struct VfsArgs {
     after_help = "Of a physical function without virtual ones, these are made, each is bound to vfio-pci and checked through both kernel interfaces, all \
                   work at once, and in the end there are none again. Virtual functions that are there already are checked as they are; one that is in use \
                   fails, and the others go on. Several devices, or one without SR-IOV, are bound, checked and given back. Ctrl-C leaves the host as it was; \
-                  after a kill, 'iommu-tool recover' does.\n\n\
+                  after a kill, 'iommu-tool recover' does. Refused are: another --vfs than there are virtual functions; a physical function on a VFIO \
+                  driver; a device by itself that is in use; a file for --write-expect that is there.\n\n\
                   The file of --expect is TOML: schema_version = 1, and for each device a section [[device]] with match, its address or vendor:device. \
                   What else stands there is checked: id, subsystem, model, firmware, numa_node, isolated (true: each function has an IOMMU group of its \
                   own); speed (GT/s), width, max_speed, max_width in [device.link], each the least; total, wanted in [device.functions]; unit, mode \
                   (direct, strict, lazy) in [device.iommu]; map_ns, unmap_ns, max_ratio_to_stored, max_ratio_to_first in [device.latency]. \
                   --write-expect writes one with comments.\n\n\
-                  Exit status 0: fit; 1: a check failed; 4: something that matters could not be checked.\n\n\
                   With --json: 'verdict' is fit, unfit, incomplete or interrupted, and 'says' the same in a sentence; 'functions' are the virtual functions, \
                   'map_latencies' what mapping cost for each; 'checks' has each check in its order, with 'id' (see --list), 'device' and 'backend' where it \
-                  is about one, 'verdict' (pass, warn, fail, skip), 'optional' for a skip that leaves no doubt, 'detail', 'evidence', 'remedy', 'kernel_log' \
-                  and 'seconds'."
+                  is about one, 'verdict' (pass, warn, fail, skip), 'optional', 'detail', 'evidence', 'remedy', 'kernel_log' and 'seconds'. A skip whose \
+                  'optional' is true is what the text calls N/A: what it is about is not there, and the verdict does without it. 'passed', 'warned' and \
+                  'failed' count checks, 'skipped' the skips that leave the verdict open, 'absent' those that are N/A.\n\n\
+                  Exit status:\n  \
+                  0  fit, also with warnings\n  \
+                  1  a check failed, the run was interrupted ('verdict' in JSON), or a file was not written\n  \
+                  2  usage: bad flag, bad file, no such device, more virtual functions than there can be\n  \
+                  3  refused, nothing was checked: the message says what is in the way\n  \
+                  4  incomplete: something that matters could not be checked, or this host has no IOMMU"
 )]
 pub struct ValidateArgs {
     /// A physical function, or devices
@@ -68,11 +75,12 @@ pub struct ValidateArgs {
     #[arg(long, value_name = "COUNT")]
     pub vfs: Option<FunctionCount>,
 
-    /// How thorough
+    /// How thorough to be: quick has every proof that each device is held back; full also has all of them work at once, times mapping,
+    /// makes the virtual functions anew several times, and visits special places of the IOVA space; soak goes on with random loops
     #[arg(long, value_name = "LEVEL", default_value = "full")]
     pub level: Level,
 
-    /// How long random loops and the load of all devices go on, at the level soak
+    /// How long the random loops, and the load of all devices, of --level soak go on: 30s, 10m, 2h [default: 1m]
     #[arg(long, value_name = "TIME")]
     pub duration: Option<Seconds>,
 
@@ -80,9 +88,9 @@ pub struct ValidateArgs {
     #[arg(long)]
     pub allow_no_dma: bool,
 
-    /// How many seconds one check may take
-    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = clap::value_parser!(u32).range(1..))]
-    pub limit: u32,
+    /// How long one check may take: 30s, 10m
+    #[arg(long, value_name = "TIME", default_value = "2m")]
+    pub limit: Seconds,
 
     /// Hold the devices against this file too: their models, firmware, links, virtual functions, groups, NUMA nodes, IOMMUs and times. What the
     /// file does not say is not checked. It says how many virtual functions to make, too, unless --vfs does

@@ -66,6 +66,7 @@ pub use iommu_unit::{IommuKind, IommuUnit};
 pub use isolation::{Effect, IsolationStep};
 pub use kernel::{Lockdown, ModuleState};
 pub use kernel_log::{KernelLog, KernelRecord};
+use kernel_names::last_bdf;
 pub use kernel_names::{KernelName, KernelNames, NameKind};
 pub use limits::{GroupLimit, LockedMemory};
 pub use link::{Link, LinkRate};

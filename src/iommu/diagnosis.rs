@@ -141,6 +141,7 @@ pub fn map_failed(
                 errno,
                 limit,
                 locked,
+                backend: space.backend(),
             },
             None => IommuError::Map {
                 range,
@@ -376,17 +377,26 @@ mod tests {
     fn the_limit_on_locked_memory_says_how_to_raise_it() {
         let range = IovaRange::new(Iova(0x10_0000), 2 << 20).unwrap();
         let (errno, limit, locked) = (Errno::ENOMEM, 65536, 4096);
-        let error = IommuError::MemoryLock {
-            range,
-            errno,
-            limit,
-            locked,
-        };
-        assert_eq!(
-            error.to_string(),
-            "cannot map 2M at 0x100000: ENOMEM: Out of memory. Mapping locks memory, and the limit (RLIMIT_MEMLOCK) is 65536 bytes, \
-             of which 4096 are used. Raise it (ulimit -l, LimitMEMLOCK= of systemd), or run as root or with CAP_IPC_LOCK"
-        );
+        for (backend, also) in [
+            (Backend::Type1, ""),
+            (
+                Backend::Iommufd,
+                "; through iommufd all processes of a user count together",
+            ),
+        ] {
+            let error = IommuError::MemoryLock {
+                range,
+                errno,
+                limit,
+                locked,
+                backend,
+            };
+            let expected = format!(
+                "cannot map 2M at 0x100000: ENOMEM: Out of memory. Mapping locks memory, and the limit (RLIMIT_MEMLOCK) is 65536 bytes, \
+                 of which this process uses 4096{also}. Raise it (ulimit -l, LimitMEMLOCK= of systemd), or run as root or with CAP_IPC_LOCK"
+            );
+            assert_eq!(error.to_string(), expected);
+        }
     }
 
     #[test]

@@ -118,9 +118,9 @@ pub enum IommuError {
 
     /// More memory would be locked than this process may.
     #[error(
-        "cannot map {} at {}: {errno}. Mapping locks memory, and the limit (RLIMIT_MEMLOCK) is {limit} bytes, of which {locked} are used. \
+        "cannot map {} at {}: {errno}. Mapping locks memory, and the limit (RLIMIT_MEMLOCK) is {limit} bytes, of which this process uses {locked}{}. \
          Raise it (ulimit -l, LimitMEMLOCK= of systemd), or run as root or with CAP_IPC_LOCK",
-        bytes(*.range), .range.start()
+        bytes(*.range), .range.start(), counted_together(*.backend)
     )]
     MemoryLock {
         /// The IOVAs.
@@ -131,6 +131,8 @@ pub enum IommuError {
         limit: u64,
         /// The bytes this process has locked already.
         locked: u64,
+        /// What was to map it.
+        backend: Backend,
     },
 
     /// The container takes no more mappings.
@@ -365,6 +367,14 @@ impl IommuError {
             | Self::NothingToUnmap { .. } => ExitClass::Usage,
             _ => ExitClass::Failed,
         }
+    }
+}
+
+/// What else counts against the limit on locked memory: iommufd charges the user (drivers/iommu/iommufd/pages.c, `iopt_alloc_pages`).
+fn counted_together(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Type1 => "",
+        Backend::Iommufd => "; through iommufd all processes of a user count together",
     }
 }
 

@@ -129,6 +129,15 @@ impl Given {
                 node.gid,
                 node.mode
             )?;
+            writeln!(
+                out,
+                "    to open it to a group: chgrp GROUP {node}; chmod g+rw {node} (a rule of udev keeps it so){other}",
+                node = node.path.display(),
+                other = match (backend, self.closed.len()) {
+                    ("iommufd", 1) => "; the backend type1 does without it",
+                    _ => "",
+                }
+            )?;
         }
         Ok(())
     }
@@ -294,5 +303,37 @@ impl Report for PlanReport {
         self.steps
             .iter()
             .try_for_each(|step| writeln!(out, "{}", step.shell()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_open_a_node_is_told_how_to_be_given_it() {
+        let node = |path: &str| NodeState {
+            path: path.into(),
+            uid: 0,
+            gid: 0,
+            mode: 0o660,
+        };
+        let text = |closed| {
+            let owner = Owner {
+                uid: 1000,
+                gid: None,
+            };
+            let report = BindingReport::new([]).given(&"user".parse().unwrap(), owner, closed);
+            let mut out = Vec::new();
+            report.text(&mut out, Style::new(false)).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let one = text(vec![node("/dev/iommu")]);
+        let remedy = "    to open it to a group: chgrp GROUP /dev/iommu; chmod g+rw /dev/iommu \
+                      (a rule of udev keeps it so); the backend type1 does without it\n";
+        assert!(one.ends_with(remedy), "{one}");
+        let both = text(vec![node("/dev/vfio/vfio"), node("/dev/iommu")]);
+        assert!(both.contains("chgrp GROUP /dev/vfio/vfio"), "{both}");
+        assert!(!both.contains("does without it"), "{both}");
     }
 }

@@ -256,6 +256,15 @@ fn amount(bytes: f64) -> String {
     format!("{value:.digits$} {unit}")
 }
 
+/// From which level on a check is done, to be put behind its name; nothing where each level does it.
+pub(super) fn since(level: Level) -> &'static str {
+    match level {
+        Level::Quick => "",
+        Level::Full => "  (from level full on)",
+        Level::Soak => "  (level soak)",
+    }
+}
+
 /// The checks and engines that there are, for `test --list`.
 #[derive(Debug, Serialize)]
 pub struct CheckList {
@@ -306,11 +315,7 @@ impl Report for CheckList {
 
     fn text(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
         for check in &self.checks {
-            let level = match check.level {
-                Level::Quick => String::new(),
-                level => format!(" (--level {level})"),
-            };
-            writeln!(out, "{}{level}", style.heading(check.id))?;
+            writeln!(out, "{}{}", style.heading(check.id), since(check.level))?;
             writeln!(out, "    does    {}", check.title)?;
             writeln!(out, "    proves  {}", check.proves)?;
         }

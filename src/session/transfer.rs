@@ -179,7 +179,10 @@ impl Job {
             self.copy(self.between.start(), self.range.start(), bytes.len())?;
             Ok(self.expected()?.map(|memory| memory == bytes))
         };
-        if self.expected()?.is_some_and(|before| share_a_byte(&before, data)) {
+        if self
+            .expected()?
+            .is_some_and(|before| share_a_byte(&before, data))
+        {
             let unlike: Vec<u8> = data.iter().map(|byte| !byte).collect();
             if put(&unlike)? == Some(false) {
                 return Ok(Some(false));

@@ -36,7 +36,7 @@ mod ioctl {
 
 /// Identify (NVM Express Base 2.0, section 5.17).
 const IDENTIFY: u8 = 0x06;
-/// Virtualization Management (section 5.29).
+/// Virtualization Management (section 5.28).
 const VIRTUALIZATION_MANAGEMENT: u8 = 0x1c;
 /// The size of every structure that Identify gives.
 const IDENTIFY_SIZE: usize = 4096;

@@ -18,7 +18,7 @@ pub enum UseReason {
     Dm,
     /// Something else has claimed the disk for itself: it cannot be opened with O_EXCL (ZFS, btrfs, bcache, DRBD)
     Claimed,
-    /// A process has the disk or the graphics card open
+    /// A process has a node of the device in /dev open: a disk, or of a driver for graphics, RDMA, sound, UIO or anything else
     Open,
     /// A network interface has an IP address
     Address,

@@ -32,7 +32,7 @@ fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
     shapes.retain(|shape| matches!(shape.pages.kind, PageKind::Huge(_)));
     if shapes.is_empty() {
         return Ok(Rows::none(
-            "it takes reserved huge pages: write their number to /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages, and measure with --pages 2m",
+            "it takes reserved huge pages: write their number to /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages, and measure with --pages 2M",
         ));
     }
     let steps = &[Phase::Map, Phase::Unmap];

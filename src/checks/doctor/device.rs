@@ -1,7 +1,7 @@
 //! Whether a device can be handed to user space, and stays apart from others.
 
 use super::{DeviceCheck, Diagnosis, Ground, HostCheck, count, is_on_vfio, size};
-use crate::host::DeviceProfile;
+use crate::host::{DeviceProfile, Use};
 use crate::types::Bdf;
 
 pub(super) const VF_SPACE: HostCheck = HostCheck {
@@ -136,7 +136,9 @@ fn in_use(_ground: &Ground<'_>, profile: &DeviceProfile) -> Diagnosis {
     let mut remedies: Vec<String> = Vec::new();
     for one in &profile.uses {
         found.push(format!("{} ({})", one.evidence, one.reason));
-        remedies.push(one.remedy.clone());
+    }
+    if !profile.uses.is_empty() {
+        remedies.push(Use::advice(&profile.uses));
     }
     for holder in &profile.holders {
         found.push(format!("held by {holder}"));

@@ -32,7 +32,7 @@ pub fn examine_place(examination: &Examination<'_>, ground: &Ground<'_>, device:
     let Ok(found) = host.device(device) else {
         return;
     };
-    for examined in ground.examine_device(&found, &host.kernel_names()) {
+    for examined in ground.examine_device(&found, &host.usage(&host.kernel_names())) {
         if OF_DOCTOR.contains(&examined.id) {
             let watch = Watch::begin();
             let judged = Judged::from(examined.diagnosis);

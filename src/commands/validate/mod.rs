@@ -1,7 +1,7 @@
 //! `validate PF` and `validate DEVICE...`: is this fit to be handed out?
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 mod devices;
 mod examination;
@@ -56,7 +56,7 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
         host,
         &interrupt,
         Progress::spinner(context.output.progress()),
-        Duration::from_secs(args.limit.into()),
+        args.limit.into(),
     );
     let begin = Instant::now();
     let traces = Traces::of(host);

@@ -10,7 +10,7 @@ use crate::checks::validate::{
 };
 use crate::commands::Failure;
 use crate::commands::target::Target;
-use crate::host::{Host, PciDevice, Sriov, is_vfio_driver};
+use crate::host::{Host, PciDevice, Sriov, Use, is_vfio_driver};
 use crate::types::{Bdf, ExitClass, Level};
 
 /// Runs everything on a physical function. Returns what mapping costs for each virtual one.
@@ -98,11 +98,9 @@ fn failed(examination: &Examination<'_>, error: BindingError) -> Judged {
     examination.note_signal(&error);
     if let BindingError::InUse(devices) = &error {
         let uses = devices.iter().flat_map(|(_, uses)| uses);
-        let (evidence, ends): (Vec<_>, Vec<_>) = uses
-            .map(|one| (one.evidence.clone(), one.remedy.clone()))
-            .unzip();
-        return Judged::fail("it is in use, so it was left as it is", ends.join("; "))
-            .with_evidence(evidence);
+        let advice = Use::advice(uses.clone());
+        return Judged::fail("it is in use, so it was left as it is", advice)
+            .with_evidence(uses.map(|one| one.evidence.clone()));
     }
     Judged::fail(
         format!("{:#}", anyhow::Error::from(error)),

@@ -161,7 +161,7 @@ pub const IDENTIFY_ACTIVE: u32 = 2;
 /// submission queues less one 15:0.
 pub const NUMBER_OF_QUEUES: u32 = 0x07;
 
-/// Feature: the clock (Base, 5.27.1.14). 8 bytes of data: milliseconds since 1970 47:0, where they come from 51:49.
+/// Feature: the clock (Base, 5.27.1.11). 8 bytes of data: milliseconds since 1970 47:0, where they come from 51:49.
 pub const TIMESTAMP: u32 = 0x0e;
 /// Bytes of [`TIMESTAMP`].
 pub const TIMESTAMP_SIZE: usize = 8;

@@ -8,6 +8,7 @@ pub use files::{validate_junit, validate_metrics, validate_page};
 use serde::Serialize;
 use std::io::{self, Write};
 
+use super::checks::since;
 use super::{Report, Style};
 use crate::checks::doctor::Health;
 use crate::checks::validate::{Checked, FUNCTION_ENGINE, Fitness, Judged, MapLatency, listed};
@@ -290,14 +291,14 @@ impl Report for ValidateList {
 
     fn text(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
         for check in &self.checks {
-            write!(out, "{}", style.heading(check.id))?;
-            match check.level {
-                Level::Quick => writeln!(out)?,
-                level => writeln!(out, "  (from level {level} on)")?,
-            }
-            writeln!(out, "    does    {}", check.title)?;
-            if let Some(proves) = check.proves {
-                writeln!(out, "    proves  {proves}")?;
+            writeln!(out, "{}{}", style.heading(check.id), since(check.level))?;
+            match check.proves {
+                Some(proves) => {
+                    writeln!(out, "    does    {}", check.title)?;
+                    writeln!(out, "    proves  {proves}")?;
+                }
+                // The title is the statement.
+                None => writeln!(out, "    checks  {}", check.title)?,
             }
         }
         Ok(())
