@@ -306,6 +306,7 @@ fn not_given(size: Size, pages: PageKind, error: &io::Error) -> IommuError {
             cause: match errno {
                 Errno::ENOMEM => "There is not enough free memory",
                 Errno::EINVAL => "Kernels before 5.14 cannot populate memory in advance",
+                Errno::EMFILE | Errno::ENFILE => "Too many open files: raise the limit (ulimit -n)",
                 _ => "The kernel log (dmesg) may say more",
             },
         },
