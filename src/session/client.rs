@@ -44,7 +44,7 @@ impl Client {
     /// Connects to the holder of a group that this user may ask; `None` if there is none. For root it may be another user's.
     ///
     /// # Errors
-    /// As [`Self::own`]; what is wrong with others' folders is logged and passed over.
+    /// [`SessionError::HeldByOther`] if it is root's, who may ask all. What is wrong with others' folders is logged and passed over.
     pub fn find(group: GroupId) -> Result<Option<Self>, SessionError> {
         if let Some(client) = Self::own(group)? {
             return Ok(Some(client));
