@@ -2,6 +2,7 @@
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -321,6 +322,17 @@ impl BindingError {
             }
             _ => false,
         }
+    }
+
+    /// The message, and those of what it comes from.
+    pub(super) fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text += &format!(": {error}");
+            cause = error.source();
+        }
+        text
     }
 
     /// The exit status that this error leads to.

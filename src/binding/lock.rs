@@ -13,7 +13,7 @@ use super::journal::failed;
 use super::{BindingError, Journal};
 use crate::host::PciDevice;
 
-/// How long to wait for another command; a bind takes seconds at most.
+/// How long to wait for another command; a bind takes seconds, unless a driver is slow.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 

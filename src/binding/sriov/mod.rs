@@ -308,7 +308,7 @@ fn change(
     Err(BindingError::FunctionsNotChanged {
         bdf: pf.bdf,
         cause: Box::new(cause),
-        now: Some(back.map_err(|error| error.to_string())),
+        now: Some(back.map_err(|error| error.with_causes())),
     })
 }
 
