@@ -6,7 +6,7 @@ use iommu_tool::commands::{self, Context, Failure, refusals_of, status_of};
 use iommu_tool::host::Host;
 use iommu_tool::report::{ErrorReport, Output};
 use iommu_tool::types::{ExitClass, ExitStatus};
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -69,9 +69,7 @@ fn start_logging(cli: &Cli) {
     env_logger::Builder::new()
         .filter_level(theirs)
         .filter_module("iommu_tool", ours)
-        .format(|out, record| {
-            io::Write::write_fmt(out, format_args!("iommu-tool: {}\n", record.args()))
-        })
+        .format(|out, record| writeln!(out, "iommu-tool: {}", record.args()))
         .init();
 }
 
@@ -84,21 +82,19 @@ fn output(global: &GlobalArgs) -> Output {
     Output::new(global.json, color, global.quiet)
 }
 
-/// Prints the error and its causes; a reader that closed the pipe is no error.
+/// Prints the error and its causes. Where what was printed piece by piece is wanted no more, as by `head`, that is no error; what a command finds
+/// as a whole has its exit status all the same ([`iommu_tool::report::print()`]).
 fn fail(error: &anyhow::Error, output: Output) -> ExitStatus {
-    let is_closed_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        cause
-            .downcast_ref()
-            .is_some_and(|e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe)
-    };
-    if error.chain().any(is_closed_pipe) {
+    // Standard output's own error: what other layers write to, as a socket, they name in errors of theirs.
+    let printing: Option<&io::Error> = error.downcast_ref();
+    if printing.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
         return ExitClass::Done.into();
     }
     let status = status_of(error);
     let report = ErrorReport::new(error.chain(), status).with_reasons(refusals_of(error));
-    eprint!("{report}");
+    // The exit status says all the same if nobody reads it.
+    let _ = write!(io::stderr(), "{report}");
     if output.json() {
-        // The exit status says all the same if standard output is gone.
         let _ = output.emit(&report);
     }
     status

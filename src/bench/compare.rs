@@ -14,12 +14,12 @@
 //! truth with [`CONFIDENCE_OF_ALL`] (Bonferroni): each by itself is surer than that.
 
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::difference::{Difference, differences};
 use super::record::{Key, Record, Series};
-use super::statistics::{Interval, Ratio, median, unpaired_ratio};
-use super::student;
+use super::statistics::{Interval, Ratio, interval_of_blocks, median, times_of_launches};
+use super::student::{self, Logarithms};
 
 /// How sure the intervals of all series are together: of a hundred comparisons of equal hosts, one may show a change.
 pub const CONFIDENCE_OF_ALL: f64 = 0.99;
@@ -124,7 +124,7 @@ pub fn compare(before: &Record, after: &Record) -> Changes {
         .iter()
         .filter_map(|series| {
             let earlier = *of_before.get(&series.key)?;
-            Some((Launches::of(earlier), earlier, Launches::of(series), series))
+            Some((launches(earlier), earlier, launches(series), series))
         })
         .collect();
     let judged = pairs.iter().filter(|(a, _, b, _)| a.vary() && b.vary());
@@ -175,49 +175,20 @@ fn by_key(record: &Record) -> HashMap<&Key, &Series> {
     all.map(|series| (&series.key, series)).collect()
 }
 
-/// The launches of a series, by the logarithms of their medians.
-struct Launches {
-    count: u32,
-    mean: f64,
-    /// The sum of the squares of how far they are from the mean.
-    squares: f64,
-}
-
-impl Launches {
-    fn of(series: &Series) -> Self {
-        let mut blocks: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
-        for block in &series.blocks {
-            blocks
-                .entry(block.launch)
-                .or_default()
-                .push(block.median as f64);
-        }
-        // No time is 0, but a clock can be too coarse to see it.
-        let log = |time: f64| time.max(0.5).ln();
-        let mut values: Vec<f64> = blocks.into_values().filter_map(median).map(log).collect();
-        let count = values.len() as u32;
-        if values.is_empty() {
-            values.push(log(series.summary.p50 as f64));
-        }
-        let mean = values.iter().sum::<f64>() / values.len() as f64;
-        Self {
-            count,
-            mean,
-            squares: values.iter().map(|value| (value - mean).powi(2)).sum(),
-        }
+/// The launches of a series, by their medians.
+fn launches(series: &Series) -> Logarithms {
+    let mut times = times_of_launches(&series.blocks);
+    if times.is_empty() {
+        times.push(series.summary.p50.max(1) as f64);
     }
-
-    /// Whether it can be told how much launches differ.
-    fn vary(&self) -> bool {
-        self.count >= 2
-    }
+    Logarithms::of(&times)
 }
 
 /// The ratio of the second to the first; `quantile` is Student's for so many degrees of freedom.
 fn ratio(
-    a: &Launches,
+    a: &Logarithms,
     before: &Series,
-    b: &Launches,
+    b: &Logarithms,
     after: &Series,
     quantile: &mut impl FnMut(u32) -> f64,
 ) -> Ratio {
@@ -225,7 +196,7 @@ fn ratio(
     let interval = (a.vary() && b.vary()).then(|| {
         let freedom = a.count + b.count - 2;
         let variance = (a.squares + b.squares) / f64::from(freedom);
-        let of_run = |launches: &Launches| variance * (1.0 / f64::from(launches.count) + RUNS_VARY);
+        let of_run = |run: &Logarithms| variance * (1.0 / f64::from(run.count) + RUNS_VARY);
         let error = (of_run(a) + of_run(b)).sqrt();
         let far = quantile(freedom) * error;
         let of_launches = Interval {
@@ -233,14 +204,10 @@ fn ratio(
             high: (difference + far).exp(),
         };
         // Launches that happen to agree, as by a coarse clock, make nothing surer than its blocks.
-        let of_blocks = unpaired_ratio(&after.summary, &before.summary);
-        match of_blocks.and_then(|ratio| ratio.interval) {
-            None => of_launches,
-            Some(blocks) => Interval {
-                low: of_launches.low.min(blocks.low),
-                high: of_launches.high.max(blocks.high),
-            },
-        }
+        let blocks = |series: &Series| interval_of_blocks(&series.blocks, series.summary.p50);
+        let of_blocks = blocks(after).zip(blocks(before));
+        let of_blocks = of_blocks.and_then(|(after, before)| after.over(before));
+        of_blocks.map_or(of_launches, |blocks| blocks.hull(of_launches))
     });
     Ratio {
         estimate: difference.exp(),
@@ -282,10 +249,6 @@ mod tests {
     fn slow_down(series: &mut Series, factor: f64) {
         let slow = |time: u64| (time as f64 * factor) as u64;
         series.summary.p50 = slow(series.summary.p50);
-        if let Some(interval) = &mut series.summary.interval {
-            interval.low *= factor;
-            interval.high *= factor;
-        }
         for block in &mut series.blocks {
             block.median = slow(block.median);
         }
@@ -354,10 +317,7 @@ mod tests {
             for block in &mut one.blocks {
                 block.median = steps[block.round as usize % 2];
             }
-            one.summary.interval = Some(Interval {
-                low: steps[0] as f64,
-                high: steps[1] as f64,
-            });
+            one.summary.p50 = steps[0];
             of(vec![one])
         };
         let changes = compare(&coarse([400, 440]), &coarse([400, 480]));

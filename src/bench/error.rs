@@ -1,5 +1,6 @@
 //! Why something could not be measured.
 
+use std::error::Error;
 use std::io;
 
 use nix::errno::Errno;
@@ -102,6 +103,13 @@ pub enum BenchError {
 }
 
 impl BenchError {
+    /// What went wrong and why, in one line.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let causes = std::iter::successors(self.source(), |cause| (*cause).source());
+        causes.fold(self.to_string(), |text, cause| format!("{text}: {cause}"))
+    }
+
     /// The exit status that this error leads to.
     #[must_use]
     pub fn class(&self) -> ExitClass {

@@ -25,8 +25,34 @@ impl Noise {
     }
 
     /// About normal, with the deviation 1.
-    fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
+    }
+}
+
+/// A plan with base and transparent huge pages, and nothing else that the user chose.
+pub(crate) fn plan() -> Plan {
+    let pages = |kind, bytes| PlannedPages { kind, bytes };
+    Plan {
+        devices: Vec::new(),
+        suites: Vec::new(),
+        backends: Vec::new(),
+        sizes: None,
+        guest: None,
+        pages: vec![
+            pages(PageKind::Base, 4096),
+            pages(PageKind::Transparent, 2 << 20),
+        ],
+        threads: Vec::new(),
+        samples: None,
+        duration: None,
+        iova: None,
+        bare: false,
+        keep_samples: false,
+        available: None,
+        reserved: Vec::new(),
+        lockable: None,
+        physical_top: None,
     }
 }
 

@@ -59,7 +59,8 @@ impl Line {
         })
     }
 
-    /// The time at these factors, and where it lies by the scatter of the points. That times go on to grow in a line is taken for granted.
+    /// The time at these factors, and where it lies with 95 % confidence if the points are independent of each other: those of one launch are.
+    /// That times go on to grow in a line is taken for granted.
     #[must_use]
     pub fn at(&self, factors: &[f64]) -> (f64, Interval) {
         let time = dot(&self.coefficients, factors);

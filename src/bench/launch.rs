@@ -1,7 +1,6 @@
 //! One launch of a plan, measured by a process of its own.
 
 use serde::{Deserialize, Serialize};
-use std::error::Error;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -73,15 +72,9 @@ impl Launched {
 
 impl From<BenchError> for End {
     fn from(error: BenchError) -> Self {
-        let mut reasons = vec![error.to_string()];
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            reasons.push(error.to_string());
-            cause = error.source();
-        }
         Self::Failed {
             class: error.class(),
-            reason: reasons.join(": "),
+            reason: error.chain(),
         }
     }
 }

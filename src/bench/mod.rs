@@ -10,6 +10,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod example;
 mod fit;
+mod growth;
 mod launch;
 mod plan;
 mod record;

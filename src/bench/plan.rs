@@ -191,28 +191,7 @@ mod tests {
 
     #[test]
     fn sizes_and_pages_go_together_where_a_page_fits() {
-        let pages = |kind, bytes| PlannedPages { kind, bytes };
-        let mut plan = Plan {
-            devices: Vec::new(),
-            suites: Vec::new(),
-            backends: Vec::new(),
-            sizes: None,
-            guest: None,
-            pages: vec![
-                pages(PageKind::Base, 4096),
-                pages(PageKind::Transparent, 2 << 20),
-            ],
-            threads: Vec::new(),
-            samples: None,
-            duration: None,
-            iova: None,
-            bare: false,
-            keep_samples: false,
-            available: None,
-            reserved: Vec::new(),
-            lockable: None,
-            physical_top: None,
-        };
+        let mut plan = crate::bench::example::plan();
         assert_eq!(plan.sizes_or(&[4096]), [4096]);
         plan.sizes = Some(vec!["2M".parse().unwrap(), "4K".parse().unwrap()]);
         let shapes: Vec<_> = plan

@@ -12,6 +12,9 @@ use crate::types::{Backend, Iova, Suite};
 const KIND: &str = "bench";
 const VERSION: u32 = 1;
 
+/// The size that times per page and fits are counted in: the smallest page of IOMMUs, in bytes.
+pub(super) const PAGE: u64 = 4096;
+
 /// All that a run of `bench` found. Times are nanoseconds, sizes bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -264,7 +267,7 @@ pub struct Part {
     pub phase: Phase,
     /// What it takes.
     pub time: f64,
-    /// Where the truth lies, with 95 % confidence; `None` if there are too few samples to say.
+    /// Where the truth lies; `None` if there are too few samples to say.
     pub interval: Option<Interval>,
 }
 

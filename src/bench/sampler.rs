@@ -72,6 +72,21 @@ impl Samples {
         }
     }
 
+    /// A block of the only step.
+    #[cfg(test)]
+    pub fn block_of(launch: u32, round: u32, times: &[u64]) -> Self {
+        Self {
+            steps: vec![times.to_vec()],
+            blocks: vec![Span {
+                launch,
+                round,
+                start: 0,
+                count: times.len(),
+            }],
+            ..Self::default()
+        }
+    }
+
     /// Adds the samples of another launch, of as many steps.
     pub fn append(&mut self, other: Self) {
         let before = self.count();

@@ -2,14 +2,21 @@
 //!
 //! Samples that follow each other are alike: a processor's clock, a neighbour's work and the state of caches last longer than a call. An
 //! interval that takes them for independent covers the truth one time in ten. So samples are taken in short blocks, spread over the whole
-//! run, and only the medians of blocks count as independent: intervals are made of those, by their ranks alone, whatever their distribution.
+//! launch, and it is the medians of blocks that count: within a launch they are independent, and intervals are made of them by their ranks
+//! alone, whatever their distribution.
+//!
+//! Launches differ by more than their blocks. Where these differ by as much as blocks do, an interval of the blocks of five launches covers the
+//! truth one time in three. So where there are several launches, each counts once, by the median of its blocks, and the interval is Student's of
+//! their logarithms; the blocks may only make it wider.
 //!
 //! Every sample counts: an outlier is a fact about the host, so none is dropped. The mean is left out on purpose: a few outliers move it by
 //! several percent, while the median stays.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 use super::record::Block;
+use super::student::Logarithms;
 
 /// From how many samples the 99th percentile is shown: fewer leave too little above it to be repeatable.
 pub const SAMPLES_FOR_P99: usize = 5_000;
@@ -23,7 +30,10 @@ const CONFIDENCE: f64 = 0.95;
 /// The most points of a [`distribution`].
 const POINTS: usize = 101;
 
-/// Where the truth lies with 95 % confidence.
+/// No time is 0, but a clock can be too coarse to see it: then it counts as this, in nanoseconds.
+const LEAST_TIME: f64 = 0.5;
+
+/// Where the truth lies with 95 % confidence: as far as launches tell, where there are two or more of them; else within the one launch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// Not below this.
@@ -32,12 +42,40 @@ pub struct Interval {
     pub high: f64,
 }
 
+impl Interval {
+    /// Of one value.
+    fn at(value: f64) -> Self {
+        Self {
+            low: value,
+            high: value,
+        }
+    }
+
+    /// The least that holds both.
+    #[must_use]
+    pub(super) fn hull(self, other: Self) -> Self {
+        Self {
+            low: self.low.min(other.low),
+            high: self.high.max(other.high),
+        }
+    }
+
+    /// Of what lies in the one, divided by what lies in the other; `None` where that may be nothing.
+    #[must_use]
+    pub(super) fn over(self, other: Self) -> Option<Self> {
+        (other.low > 0.0).then(|| Self {
+            low: self.low / other.high,
+            high: self.high / other.low,
+        })
+    }
+}
+
 /// How one time stands to another.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ratio {
     /// One divided by the other.
     pub estimate: f64,
-    /// Where the truth lies, with 95 % confidence; `None` if there are too few blocks to say.
+    /// Where the truth lies; `None` if there are too few blocks to say.
     pub interval: Option<Interval>,
 }
 
@@ -52,7 +90,7 @@ pub struct Summary {
     pub min: u64,
     /// The median: half of the samples took no longer.
     pub p50: u64,
-    /// Where the median is with 95 % confidence; `None` if there are too few blocks to say.
+    /// Where the median lies; `None` if there are too few blocks to say.
     pub interval: Option<Interval>,
     /// 90 % of the samples took no longer.
     pub p90: u64,
@@ -74,17 +112,16 @@ impl Summary {
         // Where most samples are equal, the clock's own steps are no outliers.
         let usual = (high - low).max(p50 / 50);
         let far = high.saturating_add(usual.saturating_mul(3));
-        let medians: Vec<f64> = blocks.iter().map(|block| block.median as f64).collect();
         Some(Self {
             count: sorted.len(),
             outliers: sorted.len() - sorted.partition_point(|sample| *sample <= far),
             min,
             p50,
-            // Samples that lean to one side have another median than their blocks' medians.
-            interval: interval_of_median(medians).map(|Interval { low, high }| Interval {
-                low: low.min(p50 as f64),
-                high: high.max(p50 as f64),
-            }),
+            interval: widest(
+                interval_of_blocks(blocks, p50),
+                interval_of_launches(&times_of_launches(blocks)),
+                p50 as f64,
+            ),
             p90: percentile(sorted, 0.9),
             p99: (sorted.len() >= SAMPLES_FOR_P99).then(|| percentile(sorted, 0.99)),
             p99_9: (sorted.len() >= SAMPLES_FOR_P99_9).then(|| percentile(sorted, 0.999)),
@@ -165,6 +202,47 @@ fn ranks_outside(count: usize) -> Option<usize> {
     outside
 }
 
+/// The interval of a median by the blocks of its samples, as if all were of one launch.
+pub(super) fn interval_of_blocks(blocks: &[Block], p50: u64) -> Option<Interval> {
+    let medians = blocks.iter().map(|block| block.median as f64).collect();
+    // Samples that lean to one side have another median than their blocks' medians.
+    interval_of_median(medians).map(|interval| interval.hull(Interval::at(p50 as f64)))
+}
+
+/// The interval of what each launch gave one value above 0 for; `None` of fewer than two.
+pub(super) fn interval_of_launches(values: &[f64]) -> Option<Interval> {
+    Logarithms::of(values).interval((1.0 - CONFIDENCE) / 2.0)
+}
+
+/// What each launch says of a time: the median of its blocks' medians.
+pub(super) fn times_of_launches(blocks: &[Block]) -> Vec<f64> {
+    let times = blocks
+        .iter()
+        .map(|block| (block.launch, block.median as f64));
+    let medians = medians_of_launches(times).into_iter();
+    medians.map(|time| time.max(LEAST_TIME)).collect()
+}
+
+/// The median of the values of each launch.
+fn medians_of_launches(values: impl Iterator<Item = (u32, f64)>) -> Vec<f64> {
+    let mut launches: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+    for (launch, value) in values {
+        launches.entry(launch).or_default().push(value);
+    }
+    launches.into_values().filter_map(median).collect()
+}
+
+/// The interval of an estimate, as wide as both blocks and launches ask for.
+pub(super) fn widest(
+    blocks: Option<Interval>,
+    launches: Option<Interval>,
+    estimate: f64,
+) -> Option<Interval> {
+    let both = blocks.into_iter().chain(launches);
+    let interval = both.reduce(Interval::hull)?;
+    Some(interval.hull(Interval::at(estimate)))
+}
+
 /// The ratio of two series of one run, by blocks that stood side by side in time, so that what was slow for one was slow for the other.
 /// `None` if no two blocks did.
 #[must_use]
@@ -178,39 +256,38 @@ pub fn paired_ratio(of: &[Block], with: &[Block]) -> Option<Ratio> {
             .is_some()
         {}
         if let Some(other) = partners.next_if(|other| place(other) == place(block)) {
-            if other.median > 0 {
-                ratios.push(block.median as f64 / other.median as f64);
+            if block.median > 0 && other.median > 0 {
+                ratios.push((block.launch, block.median as f64 / other.median as f64));
             }
         }
     }
+    let all: Vec<f64> = ratios.iter().map(|(_, ratio)| *ratio).collect();
+    let estimate = median(all.clone())?;
+    let of_launches = interval_of_launches(&medians_of_launches(ratios.into_iter()));
     Some(Ratio {
-        estimate: median(ratios.clone())?,
-        interval: interval_of_median(ratios),
+        estimate,
+        interval: widest(interval_of_median(all), of_launches, estimate),
     })
 }
 
-/// The ratio of two medians of different runs, whose blocks have nothing to do with each other: the interval goes from one's low by the
-/// other's high to the reverse, which is more than sure enough. `None` where the second takes no time.
+/// The ratio of two medians whose blocks have nothing to do with each other: the interval goes from one's low by the other's high to the
+/// reverse, which is more than sure enough. `None` where the second takes no time.
 #[must_use]
 pub fn unpaired_ratio(of: &Summary, with: &Summary) -> Option<Ratio> {
     if with.p50 == 0 {
         return None;
     }
-    let interval = of.interval.zip(with.interval);
+    let both = of.interval.zip(with.interval);
     Some(Ratio {
         estimate: of.p50 as f64 / with.p50 as f64,
-        interval: interval
-            .filter(|(_, with)| with.low > 0.0)
-            .map(|(of, with)| Interval {
-                low: of.low / with.high,
-                high: of.high / with.low,
-            }),
+        interval: both.and_then(|(of, with)| of.over(with)),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::example::Noise;
 
     fn blocks(medians: impl IntoIterator<Item = u64>) -> Vec<Block> {
         let block = |(round, median)| Block {
@@ -314,6 +391,78 @@ mod tests {
         });
         let part = held.count() as f64 / 2000.0;
         assert!((0.94..0.98).contains(&part), "{part}");
+    }
+
+    /// How many of 400 runs have an interval that holds the truth.
+    fn part_held(run: impl Fn(&mut Noise) -> Option<Interval>, truth: f64) -> f64 {
+        let held = (0..400).filter(|seed| {
+            let Interval { low, high } = run(&mut Noise::new(*seed)).unwrap();
+            (low..=high).contains(&truth)
+        });
+        held.count() as f64 / 400.0
+    }
+
+    /// The blocks of 5 launches, about `time`; launches and blocks differ by these parts.
+    fn launched(time: f64, launches: f64, blocks: f64, noise: &mut Noise) -> Vec<Block> {
+        let mut all = Vec::new();
+        for launch in 0..5 {
+            let time = time * (launches * noise.normal()).exp();
+            all.extend((0..40).map(|round| Block {
+                launch,
+                round,
+                count: 25,
+                median: (time * (blocks * noise.normal()).exp()) as u64,
+            }));
+        }
+        all
+    }
+
+    #[test]
+    fn intervals_hold_the_truth_however_much_launches_differ() {
+        for launches in [0.0, 0.01, 0.03, 0.3] {
+            let summary = |noise: &mut Noise| {
+                let blocks = launched(1e6, launches, 0.01, noise);
+                let mut sorted: Vec<u64> = blocks.iter().map(|block| block.median).collect();
+                sorted.sort_unstable();
+                Summary::of(&sorted, &blocks)?.interval
+            };
+            let part = part_held(summary, 1e6);
+            assert!(part >= 0.9, "{launches}: {part}");
+
+            let ratio = |noise: &mut Noise| {
+                let of = launched(1.02e6, launches, 0.01, noise);
+                let with = launched(1e6, launches, 0.01, noise);
+                paired_ratio(&of, &with)?.interval
+            };
+            let part = part_held(ratio, 1.02);
+            assert!(part >= 0.9, "ratios, {launches}: {part}");
+        }
+    }
+
+    #[test]
+    fn an_interval_is_never_narrower_than_that_of_its_blocks() {
+        // Launches agree to the nanosecond, blocks do not.
+        let all: Vec<Block> = (0..5)
+            .flat_map(|launch| {
+                (0..8).map(move |round| Block {
+                    launch,
+                    round,
+                    count: 1,
+                    median: 400 + 40 * u64::from(round % 2),
+                })
+            })
+            .collect();
+        let sorted = [400; 20].into_iter().chain([440; 20]).collect::<Vec<u64>>();
+        let interval = Summary::of(&sorted, &all).unwrap().interval.unwrap();
+        assert_eq!((interval.low, interval.high), (400.0, 440.0));
+        // One launch says nothing of others: then the blocks say all there is.
+        let one = Summary::of(&sorted[12..20], &all[..8]).unwrap();
+        assert_eq!(one.interval, interval_of_blocks(&all[..8], one.p50));
+        // Two launches of one block each say something, where their blocks would not.
+        let two = [all[0], all[9]];
+        let interval = Summary::of(&[400, 440], &two).unwrap().interval.unwrap();
+        assert!(interval.low < 400.0 && interval.high > 440.0);
+        assert_eq!(interval_of_blocks(&two, 400), None);
     }
 
     #[test]

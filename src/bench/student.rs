@@ -2,6 +2,8 @@
 
 use std::f64::consts::FRAC_PI_2;
 
+use super::statistics::Interval;
+
 /// How finely the density is summed up.
 const STEPS: u32 = 200;
 
@@ -28,6 +30,48 @@ pub(super) fn quantile(freedom: u32, tail: f64) -> f64 {
     f64::from(freedom).sqrt() * low.tan()
 }
 
+/// Few values that vary by parts of themselves, as times do: by their logarithms.
+pub(super) struct Logarithms {
+    /// How many there are.
+    pub(super) count: u32,
+    /// Their mean.
+    pub(super) mean: f64,
+    /// The sum of the squares of how far they are from it.
+    pub(super) squares: f64,
+}
+
+impl Logarithms {
+    /// Of values above 0. Of none the mean is no number.
+    pub(super) fn of(values: &[f64]) -> Self {
+        let logarithms = values.iter().map(|value| value.ln());
+        let mean = logarithms.clone().sum::<f64>() / values.len() as f64;
+        Self {
+            count: values.len() as u32,
+            mean,
+            squares: logarithms.map(|value| (value - mean).powi(2)).sum(),
+        }
+    }
+
+    /// Whether it can be told how much they vary.
+    pub(super) fn vary(&self) -> bool {
+        self.count >= 2
+    }
+
+    /// What their geometric mean is of, but for the probability `tail` at each end; `None` of fewer than two.
+    pub(super) fn interval(&self, tail: f64) -> Option<Interval> {
+        if !self.vary() {
+            return None;
+        }
+        let freedom = self.count - 1;
+        let variance = self.squares / f64::from(freedom);
+        let far = quantile(freedom, tail) * (variance / f64::from(self.count)).sqrt();
+        Some(Interval {
+            low: (self.mean - far).exp(),
+            high: (self.mean + far).exp(),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,5 +95,16 @@ mod tests {
                 "{freedom} {tail}: {found}"
             );
         }
+    }
+
+    #[test]
+    fn the_interval_of_a_mean_is_that_of_tables() {
+        let values = [-0.2, -0.1, 0.0, 0.1, 0.2].map(f64::exp);
+        // The variance is 0.1 / 4, and Student's quantile 2.776.
+        let far = 2.776 * (0.1_f64 / 4.0 / 5.0).sqrt();
+        let Interval { low, high } = Logarithms::of(&values).interval(0.025).unwrap();
+        assert!((low.ln() + far).abs() < 1e-3 && (high.ln() - far).abs() < 1e-3);
+        assert_eq!(Logarithms::of(&values[..1]).interval(0.025), None);
+        assert_eq!(Logarithms::of(&[]).interval(0.025), None);
     }
 }

@@ -9,6 +9,7 @@ use super::lock::Locks;
 use super::nodes::{NodeChange, node_states, nodes, wait_for_nodes};
 use super::recover::is_interrupted;
 use super::signals::HeldSignals;
+use super::sleep::explain_sleep;
 use super::transaction::{Change, apply};
 use super::{
     BindOptions, BindingError, DriverCore, DriverState, Entry, Goal, Identity, Journal, Kernel,
@@ -127,7 +128,8 @@ pub(super) fn change(
         OnSignal::Undo => signals.arrived(),
         OnSignal::GoOn => None,
     };
-    apply(&Kernel(host), &journal, &changes, &signal)?;
+    apply(&Kernel(host), &journal, &changes, &signal)
+        .map_err(|error| explain_sleep(host, error))?;
     Ok(changes.iter().map(|change| change.bdf).collect())
 }
 
@@ -210,7 +212,7 @@ fn change_to_bind(
     if driver.is_some() {
         refuse_if_used(host, device, &options.allow)?;
     }
-    let now = Kernel(host).state(bdf);
+    let now = Kernel(host).state(bdf)?;
     let goal = match &driver {
         Some(driver) => DriverState {
             driver: Some(driver.clone()),

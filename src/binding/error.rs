@@ -5,8 +5,8 @@ use nix::sys::signal::Signal;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::refusal::in_use;
-use super::{DriverState, Goal, Step, StepError};
+use super::refusal::{in_use, reset_in_use};
+use super::{DriverState, Flexible, Goal, Step, StepError};
 use crate::host::{Holder, HostError, Use};
 use crate::sys::nvme::AdminError;
 use crate::types::{Bdf, ExitClass};
@@ -107,7 +107,7 @@ pub enum BindingError {
     },
     /// What is remembered of a device cannot be read.
     #[error(
-        "what is remembered of {bdf} in {} is damaged: look at it; after you remove it, 'iommu-tool unbind {bdf}' lets the kernel choose the driver",
+        "what is remembered of {bdf} in {} is damaged, or written by another version of this program: look at it; after you remove it, 'iommu-tool unbind {bdf}' lets the kernel choose the driver",
         path.display()
     )]
     DamagedJournal {
@@ -183,7 +183,8 @@ pub enum BindingError {
     UnfinishedFunctions(Bdf),
     /// What is remembered of virtual functions cannot be read.
     #[error(
-        "what is remembered of the virtual functions of {bdf} in {} is damaged: look at it, and remove it", path.display()
+        "what is remembered of the virtual functions of {bdf} in {} is damaged, or written by another version of this program: look at it; after you remove it, 'iommu-tool vfs {bdf} 0' removes them",
+        path.display()
     )]
     DamagedFunctions {
         /// The file.
@@ -252,6 +253,50 @@ pub enum BindingError {
         /// How many there is enough for.
         most: u16,
     },
+    /// The host uses the physical function, which would be reset.
+    #[error("{}", reset_in_use(*bdf, uses))]
+    ResetInUse {
+        /// The device.
+        bdf: Bdf,
+        /// What uses it and was not allowed.
+        uses: Vec<Use>,
+    },
+    /// The virtual functions are as they were, but the physical one has not got its resources back.
+    #[error(
+        "{0} has as many virtual functions as wanted, but has not got back the NVMe queues and interrupts that it had; 'iommu-tool recover {0}' tries it again"
+    )]
+    NotGivenBack(Bdf, #[source] Box<BindingError>),
+    /// The controller took every command, and yet it does not have what it had.
+    #[error("the controller took every command, but has {found} and not {wanted}")]
+    OtherFlexible {
+        /// What it had.
+        wanted: Flexible,
+        /// What it has.
+        found: Flexible,
+    },
+    /// Nobody can ask the controller.
+    #[error(
+        "the kernel's nvme driver does not have {0}: 'iommu-tool unbind {0}' first, if it is with user space"
+    )]
+    NoController(Bdf),
+    /// A driver has not ended what this program had it do.
+    #[error(
+        "{} is still {does} on {bdf}; dmesg may say what it waits for; when it has ended, 'iommu-tool recover {bdf}' does the rest, and if it never does, only a restart of the host helps",
+        driver.as_ref().map_or_else(|| "a driver".to_owned(), |driver| format!("the driver {driver}"))
+    )]
+    DriverAtWork {
+        /// The device.
+        bdf: Bdf,
+        /// The driver, if it is known.
+        driver: Option<String>,
+        /// Starting or stopping.
+        does: &'static str,
+    },
+    /// The kernel lets nobody at the device.
+    #[error(
+        "the kernel is at work on {0} and lets nobody else change it: a driver is still starting or stopping there, or a process of another container has it open and vfio-pci waits for that one; dmesg may say which; try this again when it has ended, and if it never does, only a restart of the host helps"
+    )]
+    Busy(Bdf),
     /// The kernel waits until the holders of the device let go.
     #[error(
         "the kernel takes the device back as soon as its holder lets go: {}; then 'iommu-tool recover {bdf}' does the rest",
@@ -296,8 +341,12 @@ impl BindingError {
             | Self::Unfinished(_)
             | Self::UnfinishedFunctions(_)
             | Self::Locked { .. }
+            | Self::ResetInUse { .. }
+            | Self::Busy(_)
             | Self::Waiting { .. } => ExitClass::Refused,
-            Self::NotDone { cause, .. } | Self::FunctionsNotChanged { cause, .. } => cause.class(),
+            Self::NotDone { cause, .. }
+            | Self::FunctionsNotChanged { cause, .. }
+            | Self::NotGivenBack(_, cause) => cause.class(),
             Self::MayNotWrite { .. }
             | Self::File { .. }
             | Self::DamagedJournal { .. }
@@ -308,6 +357,9 @@ impl BindingError {
             | Self::Nvme { .. }
             | Self::NvmeShortage { .. }
             | Self::Interrupted(_)
+            | Self::OtherFlexible { .. }
+            | Self::NoController(_)
+            | Self::DriverAtWork { .. }
             | Self::Step { .. }
             | Self::NotTaken { .. } => ExitClass::Failed,
         }

@@ -46,8 +46,7 @@ impl Locks {
                 None => format!("device-{}.lock", device.bdf),
             })
             .collect();
-        fs::create_dir_all(journal.folder())
-            .map_err(|error| failed("make", journal.folder(), &error))?;
+        journal.make_folder()?;
         let locks: Result<_, _> = names
             .iter()
             .map(|name| own_or_new(&journal.folder().join(name)))

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::Step;
 use crate::host::{Host, NameKind};
@@ -118,6 +119,35 @@ struct Pool {
     unit: u16,
 }
 
+/// How many of the resources that can be given away a physical function keeps for itself. The drive remembers this over resets and
+/// restarts (Base 2.0, section 5.29, action 1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flexible {
+    /// Queue pairs.
+    pub queues: u16,
+    /// Interrupt vectors.
+    pub interrupts: u16,
+}
+
+impl Flexible {
+    fn of(self, resource: NvmeResource) -> u16 {
+        match resource {
+            NvmeResource::Queues => self.queues,
+            NvmeResource::Interrupts => self.interrupts,
+        }
+    }
+}
+
+impl fmt::Display for Flexible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { queues, interrupts } = self;
+        write!(
+            f,
+            "{queues} queues and {interrupts} interrupts to give away"
+        )
+    }
+}
+
 /// A virtual function's controller (Base 2.0, figure 312).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Secondary {
@@ -191,6 +221,36 @@ impl Virtualization {
         }
     }
 
+    fn command(&self, controller: u16, action: NvmeAction) -> Step {
+        Step::Nvme(NvmeCommand {
+            node: self.node.clone(),
+            controller,
+            action,
+        })
+    }
+
+    /// What the physical function keeps now.
+    pub fn flexible(&self) -> Flexible {
+        Flexible {
+            queues: self.queues.kept,
+            interrupts: self.interrupts.kept,
+        }
+    }
+
+    /// What has the physical function keep this much again, once no virtual one has any of it; nothing if it does.
+    pub fn steps_back(&self, pf: Bdf, flexible: Flexible) -> Vec<Step> {
+        let differs = |resource: &NvmeResource| self.pool(*resource).kept != flexible.of(*resource);
+        let keep = |resource: NvmeResource| {
+            self.command(self.id, NvmeAction::Keep(resource, flexible.of(resource)))
+        };
+        let resources = NvmeResource::ALL.into_iter().filter(differs);
+        let mut steps: Vec<Step> = resources.map(keep).collect();
+        if !steps.is_empty() {
+            steps.push(reset(pf));
+        }
+        steps
+    }
+
     /// How many of a resource each of `count` functions gets: an equal share.
     fn share(&self, resource: NvmeResource, count: u16) -> u16 {
         let pool = self.pool(resource);
@@ -205,13 +265,6 @@ impl Virtualization {
     /// # Errors
     /// There is not enough for so many.
     pub fn shares(&self, pf: Bdf, count: u16) -> Result<Shares, Shortage> {
-        let command = |controller, action| {
-            Step::Nvme(NvmeCommand {
-                node: self.node.clone(),
-                controller,
-                action,
-            })
-        };
         let mut shares = Shares::default();
         for resource in NvmeResource::ALL {
             let pool = self.pool(resource);
@@ -221,17 +274,12 @@ impl Virtualization {
                 return Err(Shortage::OnlyFor(u16::try_from(most).unwrap_or(u16::MAX)));
             }
             if needed > pool.flexible.saturating_sub(u32::from(pool.kept)) {
-                shares
-                    .before
-                    .push(command(self.id, NvmeAction::Keep(resource, 0)));
+                let keep = NvmeAction::Keep(resource, 0);
+                shares.before.push(self.command(self.id, keep));
             }
         }
         if !shares.before.is_empty() {
-            // It counts from the next reset on.
-            shares.before.push(Step::Write {
-                path: format!("/sys/bus/pci/devices/{pf}/reset").into(),
-                value: "1".to_owned(),
-            });
+            shares.before.push(reset(pf));
         }
         let wanted = self
             .secondaries
@@ -241,12 +289,23 @@ impl Virtualization {
             for resource in NvmeResource::ALL {
                 let number = self.share(resource, count);
                 let assign = NvmeAction::Assign(resource, number);
-                shares.after.push(command(secondary.id, assign));
+                shares.after.push(self.command(secondary.id, assign));
             }
-            shares.after.push(command(secondary.id, NvmeAction::Online));
+            let online = self.command(secondary.id, NvmeAction::Online);
+            shares.after.push(online);
         }
         Ok(shares)
     }
+}
+
+/// What a controller keeps counts from its next reset on.
+fn reset(pf: Bdf) -> Step {
+    Step::write(format!("/sys/bus/pci/devices/{pf}/reset"), 1)
+}
+
+/// Whether the steps reset the physical function.
+pub(super) fn resets(steps: &[Step], pf: Bdf) -> bool {
+    steps.contains(&reset(pf))
 }
 
 fn open(node: &Path) -> Result<File, Errno> {
@@ -358,6 +417,24 @@ mod tests {
         let shares = controller.shares("01:00.0".parse().unwrap(), 2).unwrap();
 
         assert_eq!((shares.before.len(), shares.after.len()), (0, 6));
+    }
+
+    #[test]
+    fn the_physical_function_gets_back_what_it_kept_before() {
+        let pf = "01:00.0".parse().unwrap();
+        let mut controller = controller();
+        let before = controller.flexible();
+        assert_eq!(controller.steps_back(pf, before), []);
+        (controller.queues.kept, controller.interrupts.kept) = (0, 4);
+        let steps = controller.steps_back(pf, before);
+        assert_eq!(
+            shell(&steps),
+            [
+                "nvme virt-mgmt /dev/nvme0 --cntlid=0 --act=1 --rt=0 --nr=8",
+                "echo 1 > /sys/bus/pci/devices/0000:01:00.0/reset",
+            ]
+        );
+        assert!(resets(&steps, pf) && !resets(&steps[..1], pf));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use super::lock::Locks;
 use super::signals::HeldSignals;
+use super::sleep::explain_sleep;
 use super::sriov::{plan_restore_functions, restore_functions, unfinished_functions};
 use super::transaction::apply;
-use super::unbind::{change_back, explain_sleep};
+use super::unbind::change_back;
 use super::{BindingError, Entry, Identity, Journal, Kernel, Phase, Step};
 use crate::host::Host;
 use crate::types::{Bdf, PciId};
@@ -88,7 +89,15 @@ pub fn recover(host: &Host, only: Option<&[Bdf]>) -> Result<Vec<Recovered>, Bind
         return Err(BindingError::Captured);
     }
     let _signals = HeldSignals::hold()?;
-    let mut recovered: Vec<Recovered> = damaged(&journal, meant).collect();
+    let damaged = journal.damaged().into_iter();
+    let mut recovered: Vec<Recovered> = damaged
+        .filter(|(bdf, _)| meant(bdf))
+        .map(|(bdf, error)| Recovered {
+            bdf,
+            interrupted: None,
+            recovery: Recovery::NotDone(error),
+        })
+        .collect();
     for (bdf, entry) in entries {
         let recovery = put_back(host, &journal, bdf).unwrap_or_else(|error| {
             let error = explain_sleep(host, error);
@@ -119,8 +128,8 @@ pub fn recover(host: &Host, only: Option<&[Bdf]>) -> Result<Vec<Recovered>, Bind
 pub fn plan_recover(host: &Host, only: Option<&[Bdf]>) -> Result<Vec<Step>, BindingError> {
     let journal = Journal::of(host);
     let meant = |bdf: &Bdf| only.is_none_or(|only| only.contains(bdf));
-    if let Some(bdf) = journal.damaged().into_iter().find(meant) {
-        journal.entry(bdf)?;
+    if let Some((_, error)) = journal.damaged().into_iter().find(|(bdf, _)| meant(bdf)) {
+        return Err(error);
     }
     let core = Kernel(host);
     let mut steps = Vec::new();
@@ -152,17 +161,6 @@ fn left(journal: &Journal, host: &Host, meant: impl Fn(&Bdf) -> bool) -> Vec<(Bd
         .collect();
     left.sort_unstable_by_key(|(bdf, _)| *bdf);
     left
-}
-
-fn damaged(journal: &Journal, meant: impl Fn(&Bdf) -> bool) -> impl Iterator<Item = Recovered> {
-    let devices = journal.damaged().into_iter().filter(meant);
-    devices.filter_map(|bdf| {
-        Some(Recovered {
-            bdf,
-            interrupted: None,
-            recovery: Recovery::NotDone(journal.entry(bdf).err()?),
-        })
-    })
 }
 
 fn command(entry: &Entry) -> Interrupted {

@@ -1,7 +1,6 @@
 //! Why a change was refused, each reason by a stable name.
 
 use serde::Serialize;
-use std::fmt::Write;
 
 use super::BindingError;
 use crate::host::Use;
@@ -40,6 +39,10 @@ impl BindingError {
                 .iter()
                 .flat_map(|(bdf, uses)| uses.iter().map(|one| Refusal::of_use(*bdf, one)))
                 .collect(),
+            Self::ResetInUse { bdf, uses } => {
+                let refusal = |one| Refusal::of_use(*bdf, one);
+                uses.iter().map(refusal).collect()
+            }
             Self::Held { bdf, holders } | Self::Waiting { bdf, holders } => holders
                 .iter()
                 .map(|holder| Refusal {
@@ -57,9 +60,10 @@ impl BindingError {
                 plain(Some(*bdf), "unfinished")
             }
             Self::Locked { .. } => plain(None, "locked"),
-            Self::NotDone { cause, .. } | Self::FunctionsNotChanged { cause, .. } => {
-                cause.refusals()
-            }
+            Self::Busy(bdf) => plain(Some(*bdf), "busy"),
+            Self::NotDone { cause, .. }
+            | Self::FunctionsNotChanged { cause, .. }
+            | Self::NotGivenBack(_, cause) => cause.refusals(),
             _ => Vec::new(),
         }
     }
@@ -82,26 +86,40 @@ pub(super) fn in_use(devices: &[(Bdf, Vec<Use>)]) -> String {
     let mut text = String::new();
     let mut reasons: Vec<UseReason> = Vec::new();
     for (bdf, uses) in devices {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "{bdf} is in use:");
-        for one in uses {
-            let (reason, evidence) = (one.reason, &one.evidence);
-            let _ = writeln!(
-                text,
-                "  {reason}: {evidence}; to end it: {}",
-                Use::advice([one])
-            );
-            reasons.push(reason);
-        }
+        text += &format!("{bdf} is in use:\n{}", lines(uses));
+        reasons.extend(uses.iter().map(|one| one.reason));
     }
-    reasons.sort_unstable();
-    reasons.dedup();
-    let names: Vec<&str> = reasons.iter().map(|reason| reason.name()).collect();
     text += &match reasons.iter().find(|reason| !reason.may_be_allowed()) {
-        None => format!("to take it all the same, add --allow {}", names.join(",")),
+        None => format!("to take it all the same, add --allow {}", names(reasons)),
         Some(held) => {
             format!("no --allow lifts '{held}': the kernel would wait until the process lets go")
         }
     };
     text
+}
+
+/// What uses a physical function that would be reset, and how to have it reset all the same.
+pub(super) fn reset_in_use(bdf: Bdf, uses: &[Use]) -> String {
+    format!(
+        "{bdf} is in use, and its NVMe queues and interrupts change hands only by a reset of it:\n{}'iommu-tool vfs' does it all the same with \
+         --allow {}; what is under way on the drive waits then, and is lost if the reset fails",
+        lines(uses),
+        names(uses.iter().map(|one| one.reason).collect())
+    )
+}
+
+fn lines(uses: &[Use]) -> String {
+    let line = |one: &Use| {
+        let (reason, evidence, advice) = (one.reason, &one.evidence, Use::advice([one]));
+        format!("  {reason}: {evidence}; to end it: {advice}\n")
+    };
+    uses.iter().map(line).collect()
+}
+
+/// The names of the reasons, as `--allow` takes them.
+fn names(mut reasons: Vec<UseReason>) -> String {
+    reasons.sort_unstable();
+    reasons.dedup();
+    let names: Vec<&str> = reasons.iter().map(|reason| reason.name()).collect();
+    names.join(",")
 }

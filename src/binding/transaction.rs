@@ -141,7 +141,7 @@ fn undo<'c>(
 
 fn put_back(core: &dyn DriverCore, journal: &Journal, change: &Change) -> Result<(), BindingError> {
     let goal = Goal::State(change.now.clone());
-    let now = core.state(change.bdf);
+    let now = core.state(change.bdf)?;
     for step in change.steps_back(core, &now) {
         perform(core, &step)?;
     }
@@ -157,7 +157,7 @@ fn perform(core: &dyn DriverCore, step: &Step) -> Result<(), BindingError> {
 }
 
 fn verify(core: &dyn DriverCore, bdf: Bdf, goal: &Goal) -> Result<(), BindingError> {
-    let found = core.state(bdf);
+    let found = core.state(bdf)?;
     let reached = match goal {
         Goal::State(wanted) => found == *wanted,
         Goal::Natural => {
@@ -248,8 +248,8 @@ mod tests {
     }
 
     impl DriverCore for Model {
-        fn state(&self, bdf: Bdf) -> DriverState {
-            self.devices.borrow()[&bdf].clone()
+        fn state(&self, bdf: Bdf) -> Result<DriverState, BindingError> {
+            Ok(self.devices.borrow()[&bdf].clone())
         }
 
         fn is_loaded(&self, _driver: &str) -> bool {
@@ -339,7 +339,7 @@ mod tests {
             &|| None,
         )
         .unwrap();
-        assert_eq!(model.state(bdf(1)), bound());
+        assert_eq!(model.state(bdf(1)).unwrap(), bound());
         assert_eq!(journal.entry(bdf(1)).unwrap().unwrap().phase, Phase::Bound);
 
         apply(
@@ -440,8 +440,8 @@ mod tests {
                 Err(_) => (native(), (1, 2)),
             };
             assert_eq!((given, restored), counts);
-            assert_eq!(model.state(bdf(0)), state);
-            assert_eq!(model.state(bdf(1)), state);
+            assert_eq!(model.state(bdf(0)).unwrap(), state);
+            assert_eq!(model.state(bdf(1)).unwrap(), state);
         }
     }
 
@@ -482,7 +482,7 @@ mod tests {
                 (step >= failing).then_some(REFUSED)
             });
             let error = apply(&model, &journal, &[to_vfio(bdf(0))], &|| None).unwrap_err();
-            let left = model.state(bdf(0));
+            let left = model.state(bdf(0)).unwrap();
             assert_eq!(
                 error.to_string().contains("iommu-tool recover"),
                 left != native(),
@@ -491,7 +491,7 @@ mod tests {
 
             let model = Model::new(&[(bdf(0), left.clone())], |_| None);
             apply(&model, &journal, &[back(bdf(0), left)], &|| None).unwrap();
-            assert_eq!(model.state(bdf(0)), native(), "step {failing}");
+            assert_eq!(model.state(bdf(0)).unwrap(), native(), "step {failing}");
             assert_eq!(journal.entries(), []);
         }
     }

@@ -5,7 +5,7 @@ use super::nodes::NodeChange;
 use super::transaction::Change;
 use super::{
     BindingError, DriverCore, DriverState, Entry, Goal, Journal, Kernel, Outcome, Phase, Process,
-    Step, StepError,
+    Step,
 };
 use crate::host::{Host, PciDevice, is_vfio_driver};
 
@@ -33,8 +33,7 @@ fn give_back(
 ) -> Result<Vec<Outcome>, BindingError> {
     let changed = change(host, devices, on_signal, &|journal, devices| {
         changes_to_unbind(host, journal, devices)
-    })
-    .map_err(|error| explain_sleep(host, error))?;
+    })?;
     devices
         .iter()
         .map(|before| Ok(outcome(host, before, &host.device(before.bdf)?, &changed)))
@@ -84,7 +83,7 @@ pub(super) fn change_back(
     remembered: Option<Entry>,
 ) -> Result<Change, BindingError> {
     let bdf = device.bdf;
-    // First who holds it: while an unbind waits for them, asking for driver_override would wait too. The device's own node
+    // First who holds it: while an unbind waits for them, so would the question for its driver_override. The device's own node
     // is gone from sysfs then, so it was noted.
     let mut nodes = host.vfio_nodes(device);
     nodes.extend(remembered.iter().flat_map(|entry| entry.nodes.clone()));
@@ -92,7 +91,10 @@ pub(super) fn change_back(
     if !holders.is_empty() {
         return Err(BindingError::Held { bdf, holders });
     }
-    let now = Kernel(host).state(bdf);
+    if still_waits(host, device) {
+        return Err(BindingError::Waiting { bdf, holders });
+    }
+    let now = Kernel(host).state(bdf)?;
     let entry = remembered.clone().unwrap_or_else(|| {
         let driver = device.driver.as_deref().unwrap_or_default();
         Entry::new(host, device, None, driver)
@@ -110,6 +112,18 @@ pub(super) fn change_back(
         entry_before: remembered,
         entry_after: None,
     })
+}
+
+/// Whether a VFIO driver still waits for whoever has the device open: the driver is gone from sysfs before it waits, its group when the wait
+/// is over (`__device_release_driver` of drivers/base/dd.c, `vfio_unregister_group_dev` of drivers/vfio/vfio_main.c).
+fn still_waits(host: &Host, device: &PciDevice) -> bool {
+    let Some(group) = device.group.and_then(|id| host.group(id).ok()) else {
+        return false;
+    };
+    let mut drivers = group.devices.iter().flat_map(|device| &device.driver);
+    device.driver.is_none()
+        && !drivers.any(|driver| is_vfio_driver(driver))
+        && host.path(format!("/sys/class/vfio/{}", group.id)).exists()
 }
 
 fn goal(now: &DriverState, remembered: Option<&Entry>) -> Goal {
@@ -131,30 +145,4 @@ fn goal(now: &DriverState, remembered: Option<&Entry>) -> Goal {
         },
         driver_override: before.driver_override.clone(),
     })
-}
-
-/// A sleeping write is explained by who holds the device.
-pub(super) fn explain_sleep(host: &Host, error: BindingError) -> BindingError {
-    match error {
-        BindingError::NotDone { bdf, cause, undo }
-            if matches!(
-                *cause,
-                BindingError::Step {
-                    cause: StepError::Sleeping,
-                    ..
-                }
-            ) =>
-        {
-            let holders = host
-                .device(bdf)
-                .map(|device| host.holders(&host.vfio_nodes(&device)))
-                .unwrap_or_default();
-            BindingError::NotDone {
-                bdf,
-                cause: Box::new(BindingError::Waiting { bdf, holders }),
-                undo,
-            }
-        }
-        error => error,
-    }
 }

@@ -33,6 +33,8 @@ pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let cannot = || format!("cannot measure {}", devices[0].bdf);
     let Outcome { record, error } =
         bench::run(&plan, environment, &mut measure).with_context(cannot)?;
+    let written = output_file::write(args.html.as_ref(), || Ok(bench_page(&record)))
+        .and_then(|()| output_file::write(args.csv.as_ref(), || Ok(bench_csv(&record))));
     context.output.emit(&record)?;
     let class = match error {
         Some(error) => {
@@ -42,8 +44,6 @@ pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<ExitClass> {
         None if record.complete => ExitClass::Done,
         None => ExitClass::Failed,
     };
-    let written = output_file::write(args.html.as_ref(), || Ok(bench_page(&record)))
-        .and_then(|()| output_file::write(args.csv.as_ref(), || Ok(bench_csv(&record))));
     Ok(output_file::told(written, class))
 }
 

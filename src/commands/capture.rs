@@ -19,13 +19,14 @@ pub fn run(args: &CaptureArgs, context: &Context) -> anyhow::Result<ExitClass> {
     }
     let devices = host.pci_devices()?;
     let names = host.kernel_names();
+    let usage = host.usage(&names);
     let mut hidden = 0;
     let ground = Ground::new(&host, devices.clone(), None, false);
     drop(ground.examine_host());
     for device in &devices {
-        let profile = host.profile(device, &devices, &names);
+        let profile = host.profile(device, &devices, &usage);
         hidden += usize::from(profile.reach < Reach::Conventional);
-        drop(ground.examine_device(device, &names));
+        drop(ground.examine_device(device, &usage));
     }
     let summary = context.host.write_capture(&recording, &args.folder)?;
     let report = CaptureReport::new(&args.folder, devices.len(), hidden, summary);

@@ -1,7 +1,6 @@
 //! `dma DEVICE read|write`: the device itself reads or writes mapped memory.
 
 use anyhow::Context as _;
-use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use super::{Context, Failure, holder};
 use crate::checks::fault_lines;
 use crate::cli::{Direction, DmaArgs};
 use crate::host::KernelLog;
-use crate::report::{DmaReport, DmaVerdict, HexDump};
+use crate::report::{DmaReport, DmaVerdict, HexDump, print};
 use crate::session::Bytes;
 use crate::session::protocol::{Answer, LARGEST_PIECE, Request, Transfer};
 use crate::types::ExitClass;
@@ -109,20 +108,19 @@ fn bytes_to_write(args: &DmaArgs) -> anyhow::Result<Vec<u8>> {
 fn show(args: &DmaArgs, context: &Context, report: &DmaReport) -> anyhow::Result<()> {
     let data = report.data().filter(|_| args.direction == Direction::Read);
     match (&args.output, data) {
+        (Some(path), Some(data)) if path.as_os_str() == "-" => print(|out| out.write_all(data))?,
         (Some(path), Some(data)) => {
             let mut out = holder::create(path)?;
             out.write_all(data)
                 .and_then(|()| out.flush())
                 .with_context(|| format!("cannot write {}", path.display()))?;
-            if path.as_os_str() != "-" {
-                context.output.emit(report)?;
-            }
+            context.output.emit(report)?;
         }
-        (None, Some(data)) if !context.output.json() => {
-            let mut dump = HexDump::new(io::BufWriter::new(io::stdout().lock()), args.iova);
+        (None, Some(data)) if !context.output.json() => print(|out| {
+            let mut dump = HexDump::new(out, args.iova);
             dump.write(data)?;
-            dump.finish()?;
-        }
+            dump.finish()
+        })?,
         _ => context.output.emit(report)?,
     }
     Ok(())

@@ -18,8 +18,9 @@ pub fn run(args: &DoctorArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let ground = Ground::new(host, host.pci_devices()?, args.memory, !args.no_open);
     let mut examined = ground.examine_host();
     let names = host.kernel_names();
+    let usage = host.usage(&names);
     for device in &named {
-        examined.extend(ground.examine_device(device, &names));
+        examined.extend(ground.examine_device(device, &usage));
     }
     let report = DoctorReport::new(examined, args.memory, args.strict);
     context.output.emit(&report)?;

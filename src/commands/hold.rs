@@ -23,9 +23,15 @@ pub fn run(args: &HoldArgs, context: &Context) -> anyhow::Result<ExitClass> {
         Held::Ended(End::Released) => Ok(ExitClass::Failed),
         Held::Ended(End::Unmapped | End::Signal(_)) => Ok(ExitClass::Done),
         Held::Joined(holder) => {
-            let pid = holder.hello().pid;
+            let hello = holder.hello();
+            let until = if hello.until_unmapped {
+                "until its last mapping is unmapped, as 'map' started it"
+            } else {
+                "from now on"
+            };
             log::info!(
-                "the group is held already: joined process {pid}, which holds the devices from now on"
+                "the group is held already: joined process {}, which holds the devices {until}",
+                hello.pid
             );
             Ok(ExitClass::Done)
         }

@@ -34,7 +34,9 @@ pub fn run(args: &MapArgs, context: &Context) -> anyhow::Result<ExitClass> {
         Ok(_) => Err(client.strange().into()),
         Err(error) => {
             // A holder that has nothing else ends: then the device is as it was when this returns.
-            client.wait_for_end()?;
+            if let Err(not_yet) = client.wait_for_end() {
+                log::warn!("{not_yet}");
+            }
             Err(error.into())
         }
     }

@@ -1,4 +1,4 @@
-//! The files that a user wants results in, beside what is printed.
+//! The files that a user wants results in, beside what is printed. They are written first: what is printed may find no reader, or no room.
 
 use anyhow::Context as _;
 use std::fs::{self, File, OpenOptions};
@@ -59,7 +59,7 @@ pub fn write_new(path: &Path, text: &str) -> io::Result<()> {
     by_draft(path, text, |draft| fs::hard_link(draft, path))
 }
 
-/// What the exit status is where a file was to be written after the result was printed: a failure is told, and the result stands.
+/// What the exit status is where a file was to be written: a failure is told, after what is printed, and the result stands.
 pub fn told(written: anyhow::Result<()>, class: ExitClass) -> ExitClass {
     match written {
         Ok(()) => class,

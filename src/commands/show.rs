@@ -21,7 +21,7 @@ pub fn run(args: &ShowArgs, context: &Context) -> anyhow::Result<ExitClass> {
         return hand_over::run(&device, to, context);
     }
     let kernel_names = host.kernel_names();
-    let profile = host.profile(&device, &host.pci_devices()?, &kernel_names);
+    let profile = host.profile(&device, &host.pci_devices()?, &host.usage(&kernel_names));
     let opened = if args.no_open {
         Err("not asked to (--no-open)".to_owned())
     } else {

@@ -1,6 +1,7 @@
 //! `test DEVICE...`: prove by DMA that a device reaches the memory mapped for it, and nothing else.
 
 use anyhow::Context as _;
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -23,8 +24,8 @@ use crate::engine::{Arena, EngineDriver, EngineLimits, EngineParts, Seat};
 use crate::host::{Host, PciDevice};
 use crate::iommu::AddressSpace;
 use crate::report::{
-    CheckList, DeviceReport, ListedEngine, Progress, Rate, Subject, TestReport, outcome_text,
-    test_junit,
+    CheckList, DeviceReport, ListedEngine, Progress, Rate, Style, Subject, TestReport,
+    outcome_text, print, test_junit,
 };
 use crate::types::{Backend, Bdf, ExitClass, Iova, Level, TestScope};
 use crate::{engine, iommu};
@@ -49,9 +50,10 @@ pub fn run(args: &TestArgs, context: &Context) -> anyhow::Result<ExitClass> {
     }
     output_file::may_write([&args.junit])?;
     let interrupt = Interrupt::keep()?;
+    let screen = Screen::new(context);
     let mut devices = Vec::new();
     for target in &targets {
-        let report = test(target, &targets, args, &scope, seed, context, &interrupt)
+        let report = test(target, &targets, args, &scope, seed, &screen, &interrupt)
             .with_context(|| format!("cannot test {}", target.device.bdf))?;
         devices.push(report);
         if interrupt.came() {
@@ -60,10 +62,11 @@ pub fn run(args: &TestArgs, context: &Context) -> anyhow::Result<ExitClass> {
     }
     let class = class_of_all(devices.iter().map(|device| device.conclusion.class()));
     let report = TestReport { devices };
+    let written = output_file::write(args.junit.as_ref(), || Ok(test_junit(&report.devices)?));
+    screen.end()?;
     if context.output.json() {
         context.output.emit(&report)?;
     }
-    let written = output_file::write(args.junit.as_ref(), || Ok(test_junit(&report.devices)?));
     Ok(output_file::told(written, class))
 }
 
@@ -108,24 +111,19 @@ fn test(
     args: &TestArgs,
     scope: &TestScope,
     seed: u64,
-    context: &Context,
+    screen: &Screen<'_>,
     interrupt: &Interrupt,
 ) -> anyhow::Result<DeviceReport> {
     let Target { device: pci, node } = target;
     let choice = iommu::choose(args.backend, node)?;
     log::info!("{}: {} ({})", pci.bdf, choice.backend, choice.reason);
     let driver = engine::driver_for(&pci.id);
-    let host = &context.host;
+    let host = &screen.context.host;
     let subject = subject(host, pci, choice.backend, seed);
 
-    let screen = Screen::new(context);
-    let mut printed = Ok(());
     let tell = |event: Event<'_>| match event {
         Event::Started(check) => screen.progress.say(check.id),
-        Event::Finished(outcome) => {
-            let line = screen.print(|out, style| outcome_text(outcome, out, style));
-            printed = std::mem::replace(&mut printed, Ok(())).and(line);
-        }
+        Event::Finished(outcome) => screen.print(|out, style| outcome_text(outcome, out, style)),
     };
     let stop = || interrupt.came();
     let progress = |text: &str| screen.progress.say(text);
@@ -137,11 +135,13 @@ fn test(
         stop: &stop,
         progress: &progress,
     };
-    let opened = || Ok(screen.print(|out, style| subject.text(out, style))?);
+    let opened = || {
+        screen.print(|out, style| subject.text(out, style));
+        Ok(())
+    };
     let tested = open_and_check(host, target, targets, choice.backend, &plan, opened, tell)?;
-    printed?;
     let report = device_report(subject, scope.clone(), limits(host, pci.bdf), tested);
-    screen.print(|out, style| report.conclusion_text(out, style))?;
+    screen.print(|out, style| report.conclusion_text(out, style));
     Ok(report)
 }
 
@@ -345,10 +345,11 @@ fn peer<'t>(
     targets.iter().find(other)
 }
 
-/// Text as it comes, and progress between the lines.
+/// Text as it comes, and progress between the lines. What cannot be printed ends no test.
 struct Screen<'c> {
     context: &'c Context,
     progress: Progress,
+    printed: Cell<io::Result<()>>,
 }
 
 impl<'c> Screen<'c> {
@@ -356,22 +357,23 @@ impl<'c> Screen<'c> {
         Self {
             context,
             progress: Progress::spinner(context.output.progress()),
+            printed: Cell::new(Ok(())),
         }
     }
 
     /// Prints text at once; nothing where a JSON document is to come.
-    fn print(
-        &self,
-        text: impl FnOnce(&mut dyn Write, crate::report::Style) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn print(&self, text: impl FnOnce(&mut dyn Write, Style) -> io::Result<()>) {
         if self.context.output.json() {
-            return Ok(());
+            return;
         }
-        self.progress.around(|| {
-            let mut out = io::stdout().lock();
-            text(&mut out, self.context.output.style())?;
-            out.flush()
-        })
+        let style = self.context.output.style();
+        let printed = self.progress.around(|| print(|out| text(out, style)));
+        self.printed.set(self.printed.replace(Ok(())).and(printed));
+    }
+
+    /// Whether all could be printed.
+    fn end(self) -> io::Result<()> {
+        self.printed.into_inner()
     }
 }
 

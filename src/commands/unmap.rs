@@ -9,7 +9,7 @@ use crate::types::ExitClass;
 /// Takes out whole mappings; a holder that was started for them ends with the last.
 ///
 /// # Errors
-/// What is asked for is not mapped, or only a part of a mapping; then nothing changed.
+/// What is asked for is not mapped, or only a part of a mapping; then nothing changed. All is unmapped, but the devices are not free yet.
 pub fn run(args: &UnmapArgs, context: &Context) -> anyhow::Result<ExitClass> {
     let (device, client) = holder::find(&context.host, &args.device)?;
     let selection = match (args.iova, args.size, &args.name) {
@@ -32,10 +32,12 @@ pub fn run(args: &UnmapArgs, context: &Context) -> anyhow::Result<ExitClass> {
     else {
         return Err(client.strange().into());
     };
-    if left == 0 {
-        client.wait_for_end()?;
-    }
+    let ended = match left {
+        0 => client.wait_for_end(),
+        _ => Ok(()),
+    };
     let report = UnmapReport::new(device.bdf, count, bytes, left);
     context.output.emit(&report)?;
+    ended?;
     Ok(ExitClass::Done)
 }

@@ -29,8 +29,8 @@ pub fn run(args: &VfsArgs, context: &Context) -> anyhow::Result<ExitClass> {
         token: None,
         allow: args.allow.clone(),
     };
-    let steps = binding::plan_functions(host, &pf, &wanted)?;
     if args.dry_run {
+        let steps = binding::plan_functions(host, &pf, &wanted)?;
         if steps.is_empty() {
             log::warn!("there is nothing to do");
         }
@@ -38,7 +38,12 @@ pub fn run(args: &VfsArgs, context: &Context) -> anyhow::Result<ExitClass> {
         return Ok(ExitClass::Done);
     }
     let on_vfio = pf.driver.as_deref().is_some_and(is_vfio_driver);
-    if on_vfio && wanted.count > 0 && !steps.is_empty() && host.is_live() {
+    // The device is told only what will come true.
+    if on_vfio
+        && wanted.count > 0
+        && !binding::plan_functions(host, &pf, &wanted)?.is_empty()
+        && host.is_live()
+    {
         wanted.token = Some(ask_for_token(host, &pf)?);
     }
     let progress = Progress::spinner(context.output.progress());

@@ -1,5 +1,6 @@
 //! Which processes have a node or a socket open.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -51,6 +52,19 @@ impl Host {
         self.processes().into_iter().filter_map(holder).collect()
     }
 
+    /// Everything in `/dev` that processes have open, and which processes. Only of those that this user may look into.
+    pub(super) fn open_nodes(&self) -> HashMap<PathBuf, Vec<u32>> {
+        let mut found: HashMap<PathBuf, Vec<u32>> = HashMap::new();
+        for pid in self.processes() {
+            for file in self.open_files(pid) {
+                if file.starts_with("/dev") {
+                    found.entry(file).or_default().push(pid);
+                }
+            }
+        }
+        found
+    }
+
     /// The processes that have each of these devices open through VFIO, looked for all at once. Only those that this user may look into.
     #[must_use]
     pub fn vfio_holders<'d>(
@@ -90,7 +104,7 @@ impl Host {
         (!is_over).then_some(started)
     }
 
-    fn processes(&self) -> Vec<u32> {
+    pub(super) fn processes(&self) -> Vec<u32> {
         let names = self.names("/proc");
         names.iter().filter_map(|name| name.parse().ok()).collect()
     }
@@ -102,7 +116,7 @@ impl Host {
         files.collect()
     }
 
-    fn holder(&self, pid: u32, node: PathBuf) -> Holder {
+    pub(super) fn holder(&self, pid: u32, node: PathBuf) -> Holder {
         let process = PathBuf::from(format!("/proc/{pid}"));
         Holder {
             pid,

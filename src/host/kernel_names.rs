@@ -114,7 +114,7 @@ impl Host {
 }
 
 /// The PCI device nearest to the end of a path.
-fn last_bdf(path: &Path) -> Option<Bdf> {
+pub(super) fn last_bdf(path: &Path) -> Option<Bdf> {
     path.iter()
         .rev()
         .find_map(|part| part.to_str()?.parse().ok())

@@ -170,11 +170,11 @@ impl Host {
     /// The driver that alone may bind the device, if one is set.
     ///
     /// The kernel takes the device's lock for this read, so it waits while a driver is being bound or unbound:
-    /// ask only for devices that are about to be changed. Unset reads as `(null)`.
+    /// ask only for devices that are about to be changed.
     #[must_use]
     pub fn driver_override(&self, bdf: Bdf) -> Option<String> {
         self.attribute(sysfs(bdf).join("driver_override"))
-            .filter(|name| name != "(null)")
+            .and_then(|text| driver_override_of(&text))
     }
 
     /// Whether a PCI driver of this name is loaded.
@@ -217,6 +217,13 @@ fn parse_modalias(alias: &str) -> Option<(PciId, Option<SubsystemId>)> {
     };
     let said = subsystem.vendor != 0 && subsystem.vendor != 0xffff;
     Some((id, said.then_some(subsystem)))
+}
+
+/// What the text of a `driver_override` means: unset reads as `(null)`.
+#[must_use]
+pub fn driver_override_of(text: &str) -> Option<String> {
+    let name = text.trim();
+    (!name.is_empty() && name != "(null)").then(|| name.to_owned())
 }
 
 #[cfg(test)]

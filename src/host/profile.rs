@@ -2,8 +2,8 @@
 
 use super::config_space::{Ats, Msi, MsiX, Pasid, PortType, Pri, Reach};
 use super::{
-    Bar, DriverModules, Holder, Host, IommuGroup, IommuUnit, IsolationStep, KernelNames, Link,
-    PciDevice, ResetMethod, Sriov, Use, is_vfio_driver,
+    Bar, DriverModules, Holder, Host, IommuGroup, IommuUnit, IsolationStep, Link, PciDevice,
+    ResetMethod, Sriov, Usage, Use, is_vfio_driver,
 };
 use crate::types::{Bdf, VfioNode};
 use std::path::PathBuf;
@@ -72,7 +72,7 @@ pub struct DeviceProfile {
 }
 
 impl Host {
-    /// Gathers everything about a device. `all` are the host's PCI devices, `names` what they provide.
+    /// Gathers everything about a device. `all` are the host's PCI devices, `usage` knows what they provide and who uses it.
     ///
     /// This reads configuration space, which wakes a device that the kernel has put to sleep.
     #[must_use]
@@ -80,7 +80,7 @@ impl Host {
         &self,
         device: &PciDevice,
         all: &[PciDevice],
-        names: &KernelNames,
+        usage: &Usage<'_>,
     ) -> DeviceProfile {
         let bdf = device.bdf;
         let space = self.config_space(bdf);
@@ -98,7 +98,7 @@ impl Host {
         DeviceProfile {
             device: device.clone(),
             place: self.place(bdf),
-            kernel_names: names.of(bdf).map(|name| name.name.clone()).collect(),
+            kernel_names: usage.names.of(bdf).map(|name| name.name.clone()).collect(),
             reach: space.reach(),
             port: space.express().map(|express| express.port),
             group,
@@ -127,7 +127,7 @@ impl Host {
                 .map(|group| PathBuf::from(format!("/dev/vfio/{group}")))
                 .filter(|node| self.exists(node)),
             holders,
-            uses: self.usage(names).of(device),
+            uses: usage.of(device),
         }
     }
 }

@@ -28,8 +28,8 @@ const WORD: usize = size_of::<u64>();
 /// The least memory that is worth a call of its own when pages are populated.
 const LEAST: usize = 8 << 20;
 
-/// Less memory than this is left to one thread: where processors are busy, to wait for another one costs more than it brings.
-pub(super) const SHARED: usize = 64 << 20;
+/// Less memory than this, in bytes, is left to one thread: where processors are busy, to wait for another one costs more than it brings.
+pub const SHARED: usize = 64 << 20;
 
 /// How many pieces each thread gets, where they are not too small.
 const PIECES: usize = 64;
@@ -306,6 +306,7 @@ fn not_given(size: Size, pages: PageKind, error: &io::Error) -> IommuError {
             cause: match errno {
                 Errno::ENOMEM => "There is not enough free memory",
                 Errno::EINVAL => "Kernels before 5.14 cannot populate memory in advance",
+                Errno::EMFILE | Errno::ENFILE => "Too many open files: raise the limit (ulimit -n)",
                 _ => "The kernel log (dmesg) may say more",
             },
         },
@@ -326,7 +327,8 @@ pub(super) fn piece(bytes: usize, threads: usize) -> usize {
     piece.next_multiple_of(LEAST).max(LEAST)
 }
 
-/// Does `count` pieces of work by this many threads at most, each taking the next one; after a failure the rest is not begun.
+/// Does `count` pieces of work by this many threads at most, each taking the next one; after a failure the rest is not begun. Where the kernel
+/// gives no more threads, those that there are do it all.
 pub(super) fn share_out<E: Send>(
     count: usize,
     threads: usize,
@@ -343,7 +345,11 @@ pub(super) fn share_out<E: Send>(
         }
     };
     thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(count)).map(|_| scope.spawn(work)).collect();
+        let start = |_| thread::Builder::new().spawn_scoped(scope, work);
+        let refused = |error: &io::Error| log::debug!("no more threads: {error}");
+        let others: Vec<_> = (1..threads.min(count))
+            .map_while(|at| start(at).inspect_err(refused).ok())
+            .collect();
         others.into_iter().fold(work(), |result, other| {
             result.and(other.join().expect("the work does not panic"))
         })

@@ -23,7 +23,7 @@ pub use crate::sys::{DeviceFd, Pinner};
 pub use address_space::AddressSpace;
 pub use backends::{BACKENDS, BackendEntry, Choice, choose, open};
 pub use diagnosis::base_page;
-pub use dma::{BareMapping, DmaBuffer, DmaMapping};
+pub use dma::{BareMapping, DmaBuffer, DmaMapping, SHARED};
 pub use error::{Blocker, Holder, IommuError};
 pub use iova::{IovaAllocator, IovaError};
 pub use pages::PageKind;

@@ -96,6 +96,18 @@ struct Document<'r, R> {
     report: &'r R,
 }
 
+/// Prints on standard output. A reader that wants no more of it, as `head`, is no error: the result stands, and so does the exit status.
+///
+/// # Errors
+/// What writing to standard output gave, but for a pipe that its reader closed.
+pub fn print(text: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match text(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
 impl Output {
     /// Output as the user asked for: `color` is `None` to decide by the terminal; `quiet` turns progress off.
     #[must_use]
@@ -132,21 +144,21 @@ impl Output {
     /// Prints a result on standard output, in the form that was asked for.
     ///
     /// # Errors
-    /// What writing to standard output gave.
+    /// What [`print()`] gave.
     pub fn emit<R: Report>(self, report: &R) -> io::Result<()> {
-        let mut out = io::BufWriter::new(io::stdout().lock());
-        if self.json {
-            let document = Document {
-                schema_version: SCHEMA_VERSION,
-                kind: R::KIND,
-                report,
-            };
-            serde_json::to_writer_pretty(&mut out, &document)?;
-            writeln!(out)?;
-        } else {
-            report.text(&mut out, self.style)?;
-        }
-        out.flush()
+        print(|out| {
+            if self.json {
+                let document = Document {
+                    schema_version: SCHEMA_VERSION,
+                    kind: R::KIND,
+                    report,
+                };
+                serde_json::to_writer_pretty(&mut *out, &document)?;
+                writeln!(out)
+            } else {
+                report.text(out, self.style)
+            }
+        })
     }
 
     /// Prints the headings above results that come one by one; JSON has none.

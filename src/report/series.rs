@@ -1,6 +1,6 @@
 //! What a measured series is about, in words.
 
-use crate::bench::{ANY_PAGES, Key, Route};
+use crate::bench::{ANY_PAGES, Interval, Key, Record, Route, Series, Summary};
 use crate::types::{Size, Suite};
 
 /// Bytes as people write them: `2M`.
@@ -52,10 +52,41 @@ pub(super) fn subject(key: &Key) -> String {
     parts.join(", ")
 }
 
+/// How far a median may be off, as a part of it: `0.4 %`; `None` where that is not known.
+pub(super) fn uncertainty(summary: &Summary) -> Option<String> {
+    let time = summary.p50 as f64;
+    let Interval { low, high } = summary.interval.filter(|_| time > 0.0)?;
+    let off = (high - time).max(time - low) / time * 100.0;
+    Some(match off {
+        ..99.95 => format!("{off:.1} %"),
+        ..1000.0 => format!("{off:.0} %"),
+        _ => "> 1000 %".to_owned(),
+    })
+}
+
+/// What intervals of a record hold with, and by what.
+pub(super) fn confidence(record: &Record) -> &'static str {
+    let has_one_launch = |series: &Series| {
+        let launches = series.blocks.iter().map(|block| block.launch);
+        launches.clone().min() == launches.max()
+    };
+    let of_one = record.series.iter().filter(|one| has_one_launch(one));
+    match of_one.count() {
+        0 => "with 95 % confidence, by how much launches differ",
+        all if all == record.series.len() => {
+            "with 95 % confidence within this run, which had one launch only"
+        }
+        _ => {
+            "with 95 % confidence, by how much launches differ; within this run where there was one launch only"
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::{Phase, example::key};
+    use crate::bench::Phase;
+    use crate::bench::example::{key, record};
     use crate::types::Backend;
 
     #[test]
@@ -76,5 +107,24 @@ mod tests {
             subject(&all),
             "as a file, 4 threads, 8 devices, beside 1000 others"
         );
+    }
+
+    #[test]
+    fn what_is_not_sure_is_said_and_by_what() {
+        let mut record = record(1);
+        assert!(confidence(&record).ends_with("by how much launches differ"));
+        record.series[0].blocks.retain(|block| block.launch == 3);
+        assert!(confidence(&record).ends_with("within this run where there was one launch only"));
+        record.series.truncate(1);
+        assert!(confidence(&record).starts_with("with 95 % confidence within this run"));
+
+        let summary = &mut record.series[0].summary;
+        summary.p50 = 1000;
+        for (high, text) in [(1004.0, "0.4 %"), (2990.0, "199 %"), (1e9, "> 1000 %")] {
+            summary.interval = Some(Interval { low: 999.0, high });
+            assert_eq!(uncertainty(summary).as_deref(), Some(text));
+        }
+        summary.interval = None;
+        assert_eq!(uncertainty(summary), None);
     }
 }

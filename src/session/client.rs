@@ -1,7 +1,8 @@
 //! A command's side of the conversation with a holder.
 
+use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -15,12 +16,9 @@ use super::connection::IDLE;
 use super::protocol::{
     Answer, Hello, LARGEST_ANSWER, MappingInfo, Reply, ReplyLine, Request, RequestLine, VERSION,
 };
-use super::{Folder, SessionError};
+use super::{Folder, SessionError, peer};
 use crate::sys::descriptors;
-use crate::types::{BackendChoice, GroupId, Iova, VfioNode};
-
-/// How long a holder may take to greet: it may be opening its devices, which may take a reset each.
-const GREETING: Duration = Duration::from_secs(60);
+use crate::types::{BackendChoice, GroupId, Iova, IovaRange, VfioNode};
 
 /// How long a holder may take to end.
 const ENDING: Duration = Duration::from_secs(60);
@@ -43,15 +41,27 @@ impl Hello {
 }
 
 impl Client {
-    /// Connects to the holder of a group; `None` if there is none.
+    /// Connects to the holder of a group that this user may ask; `None` if there is none. For root it may be another user's.
     ///
     /// # Errors
-    /// [`SessionError::HeldByOther`] if it is another user's.
+    /// As [`Self::own`]; what is wrong with others' folders is logged and passed over.
     pub fn find(group: GroupId) -> Result<Option<Self>, SessionError> {
-        for folder in Folder::visible()? {
-            if let Some(client) = Self::in_folder(&folder, group)? {
-                return Ok(Some(client));
-            }
+        if let Some(client) = Self::own(group)? {
+            return Ok(Some(client));
+        }
+        let others = Folder::others();
+        Ok(others
+            .iter()
+            .find_map(|folder| Self::of_another(folder, group)))
+    }
+
+    /// Connects to this user's holder of a group; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`SessionError::HeldByOther`] if it is root's, who may ask all.
+    pub(super) fn own(group: GroupId) -> Result<Option<Self>, SessionError> {
+        if let Some(client) = Self::in_folder(&Folder::own()?, group)? {
+            return Ok(Some(client));
         }
         match Folder::socket_of_root(group) {
             Some(socket) if !geteuid().is_root() => Err(SessionError::HeldByOther {
@@ -63,23 +73,37 @@ impl Client {
         }
     }
 
-    /// Connects to all holders that this user may ask, each once.
+    /// Connects to all holders that this user may ask, each once. What is wrong with others' folders is logged and passed over.
     pub fn all() -> Result<Vec<Self>, SessionError> {
         let mut clients: Vec<Self> = Vec::new();
-        for folder in Folder::visible()? {
-            for group in folder.groups()? {
-                let Some(client) = Self::in_folder(&folder, group)? else {
-                    continue;
-                };
-                if clients
-                    .iter()
-                    .all(|known| known.hello.pid != client.hello.pid)
-                {
-                    clients.push(client);
-                }
+        let mut add = |client: Self| {
+            let is_new = |known: &Self| known.hello.pid != client.hello.pid;
+            if clients.iter().all(is_new) {
+                clients.push(client);
             }
+        };
+        let own = Folder::own()?;
+        for group in own.groups()? {
+            Self::in_folder(&own, group)?.into_iter().for_each(&mut add);
+        }
+        for folder in Folder::others() {
+            let groups = folder.groups().unwrap_or_else(|error| {
+                passed_over(&error);
+                Vec::new()
+            });
+            let found = groups
+                .into_iter()
+                .filter_map(|group| Self::of_another(&folder, group));
+            found.for_each(&mut add);
         }
         Ok(clients)
+    }
+
+    fn of_another(folder: &Folder, group: GroupId) -> Option<Self> {
+        Self::in_folder(folder, group).unwrap_or_else(|error| {
+            passed_over(&error);
+            None
+        })
     }
 
     pub(super) fn in_folder(folder: &Folder, group: GroupId) -> Result<Option<Self>, SessionError> {
@@ -106,42 +130,46 @@ impl Client {
                 what: format!("a process of user {} listens there", peer.uid()),
             });
         }
-        let broken = |error: &io::Error| SessionError::Connection {
-            group,
-            what: match error.kind() {
-                io::ErrorKind::WouldBlock => format!(
-                    "(process {}) does not answer: look at what it waits for, or end it with kill {0}",
-                    peer.pid()
+        if !folder.is_own() && !peer::holds(&peer, group) {
+            return Err(SessionError::Unsafe {
+                path: folder.socket(group),
+                what: format!(
+                    "process {} of user {} listens there, but does not hold IOMMU group {group}",
+                    peer.pid(),
+                    peer.uid()
                 ),
-                _ => format!("cannot be reached: {}", super::error::errno_of(error)),
-            },
-        };
-        stream
-            .set_read_timeout(Some(GREETING))
-            .map_err(|error| broken(&error))?;
+            });
+        }
         let mut stream = BufReader::new(stream);
-        let line = match read_line(&mut stream) {
+        let line = match read_line(&mut stream, Some(folder.patience())) {
             Ok(line) => line,
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
-            Err(error) => return Err(broken(&error)),
+            Err(error) => return Err(broken(group, peer.pid(), &error)),
         };
         if line.is_empty() {
             return Ok(None);
         }
-        stream
-            .get_ref()
-            .set_read_timeout(None)
-            .map_err(|error| broken(&error))?;
-        match parse(group, &line)? {
-            Reply::Hello(hello) => Ok(Some(Self {
-                folder: folder.clone(),
-                group,
-                stream,
-                hello,
-                last: Instant::now(),
-            })),
-            _ => Err(strange(group)),
+        let Reply::Hello(mut hello) = parse(group, &line)? else {
+            return Err(strange(group));
+        };
+        if !folder.is_own() {
+            // Whatever it says.
+            hello.pid = peer.pid().unsigned_abs();
+            hello.uid = peer.uid();
         }
+        Ok(Some(Self {
+            folder: folder.clone(),
+            group,
+            stream,
+            hello,
+            last: Instant::now(),
+        }))
+    }
+
+    /// Whether the holder is one of the user who asks.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.folder.is_own()
     }
 
     /// What the holder said of itself.
@@ -155,6 +183,16 @@ impl Client {
     /// # Errors
     /// What the holder says, or that it cannot be talked to any more.
     pub fn ask(&mut self, request: Request, file: Option<&File>) -> Result<Answer, SessionError> {
+        self.ask_within(None, request, file)
+    }
+
+    /// As [`Self::ask`], for a request that takes no longer than this.
+    fn ask_within(
+        &mut self,
+        limit: Option<Duration>,
+        request: Request,
+        file: Option<&File>,
+    ) -> Result<Answer, SessionError> {
         // A holder leaves those that say nothing for long.
         if self.last.elapsed() > IDLE / 2 {
             *self = Self::in_folder(&self.folder, self.group)?
@@ -168,10 +206,8 @@ impl Client {
         let mut text = serde_json::to_vec(&line).expect("requests have no maps with other keys");
         text.push(b'\n');
         self.send(&text, file)?;
-        let line = read_line(&mut self.stream).map_err(|error| SessionError::Connection {
-            group: self.group,
-            what: format!("cannot be heard: {}", super::error::errno_of(&error)),
-        })?;
+        let line = read_line(&mut self.stream, limit)
+            .map_err(|error| broken(self.group, self.hello.pid, &error))?;
         self.last = Instant::now();
         if line.is_empty() {
             return Err(self.ended());
@@ -199,19 +235,25 @@ impl Client {
         mut wanted: impl FnMut(&MappingInfo) -> bool,
     ) -> Result<Vec<MappingInfo>, SessionError> {
         let mut found = Vec::new();
+        let limit = (!self.is_own()).then(|| self.folder.patience());
         loop {
-            let (page, next) = match self.ask(Request::Mappings { from }, None)? {
+            let request = Request::Mappings { from };
+            let (page, next) = match self.ask_within(limit, request, None)? {
                 Answer::Mappings { mappings, next } => (mappings, next),
                 _ => return Err(self.strange()),
             };
             for mapping in page {
+                if IovaRange::new(mapping.iova, mapping.size).is_err() {
+                    return Err(self.strange());
+                }
                 if !wanted(&mapping) {
                     return Ok(found);
                 }
                 found.push(mapping);
             }
             match next {
-                Some(next) => from = next,
+                Some(next) if next > from => from = next,
+                Some(_) => return Err(self.strange()),
                 None => return Ok(found),
             }
         }
@@ -219,11 +261,8 @@ impl Client {
 
     /// Waits until the holder has ended and its devices are free; returns at once if it goes on, as others use it.
     pub fn wait_for_end(mut self) -> Result<(), SessionError> {
-        let stream = self.stream.get_ref();
-        let asked = stream
-            .set_read_timeout(Some(ENDING))
-            .and_then(|()| stream.shutdown(Shutdown::Write));
-        match asked.and_then(|()| read_line(&mut self.stream)) {
+        let asked = self.stream.get_ref().shutdown(Shutdown::Write);
+        match asked.and_then(|()| read_line(&mut self.stream, Some(ENDING))) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 Err(SessionError::Connection {
                     group: self.group,
@@ -272,17 +311,49 @@ impl Client {
     }
 }
 
-/// A line; empty at the end of the connection.
-fn read_line(stream: &mut BufReader<UnixStream>) -> io::Result<Vec<u8>> {
+/// A line; empty at the end of the connection. EAGAIN if it is not there after this time.
+fn read_line(stream: &mut BufReader<UnixStream>, limit: Option<Duration>) -> io::Result<Vec<u8>> {
+    let deadline = limit.map(|limit| Instant::now() + limit);
     let mut line = Vec::new();
-    stream
-        .take(LARGEST_ANSWER as u64)
-        .read_until(b'\n', &mut line)?;
-    match line.last() {
-        None | Some(b'\n') => Ok(line),
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(Errno::EAGAIN.into());
+        }
+        stream.get_ref().set_read_timeout(left)?;
+        let piece = match stream.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            piece => piece?,
+        };
+        let end = piece.iter().position(|byte| *byte == b'\n');
+        let length = end.map_or(piece.len(), |end| end + 1);
+        line.extend_from_slice(&piece[..length]);
+        stream.consume(length);
+        if end.is_some() || line.is_empty() {
+            return Ok(line);
+        }
         // It ended in the middle of a line, or the line is too long.
-        Some(_) => Err(Errno::EPROTO.into()),
+        if length == 0 || line.len() >= LARGEST_ANSWER {
+            return Err(Errno::EPROTO.into());
+        }
     }
+}
+
+fn broken(group: GroupId, pid: impl Display, error: &io::Error) -> SessionError {
+    SessionError::Connection {
+        group,
+        what: match error.kind() {
+            io::ErrorKind::WouldBlock => format!(
+                "(process {pid}) does not answer: look at what it waits for, or end it with kill {pid}"
+            ),
+            _ => format!("cannot be heard: {}", super::error::errno_of(error)),
+        },
+    }
+}
+
+/// Root's commands go on without what another user put in their way.
+fn passed_over(error: &SessionError) {
+    log::warn!("passed over: {error}");
 }
 
 fn parse(group: GroupId, line: &[u8]) -> Result<Reply, SessionError> {

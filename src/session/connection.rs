@@ -22,6 +22,9 @@ pub(super) const IDLE: Duration = Duration::from_secs(60);
 /// How long a client may take to send a request that it began, and to take an answer.
 pub(super) const STALL: Duration = Duration::from_secs(10);
 
+/// How long a client may wait for an end that others put off.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// A connected client.
 pub(super) struct Connection {
     stream: UnixStream,
@@ -99,7 +102,7 @@ impl Connection {
         match self.phase {
             Phase::Working => None,
             // It waits for the holder to end, as `unmap` does.
-            Phase::Idle if self.ended => None,
+            Phase::Idle if self.ended => Some(self.since + LINGER),
             Phase::Idle => Some(self.since + IDLE),
             Phase::Receiving | Phase::Sending | Phase::Closing => Some(self.since + STALL),
         }
@@ -189,6 +192,11 @@ impl Connection {
                 }
                 Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => {}
+                Err(Errno::EMFILE) => {
+                    let message = "the file did not arrive: the process that holds the mappings has too many open files. \
+                        Raise its limit (ulimit -n, LimitNOFILE= of a unit), or unmap something";
+                    return self.refuse(message.to_owned(), now);
+                }
                 Err(_) => return Event::Over,
             }
         }
@@ -311,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_sends_no_more_is_not_active_and_may_wait() {
+    fn a_client_that_sends_no_more_is_not_active_and_may_wait_for_a_while() {
         let now = Instant::now();
         let (mut connection, client) = pair(now);
         assert!(connection.is_active());
@@ -321,7 +329,7 @@ mod tests {
             Event::None
         ));
         assert!(!connection.is_active());
-        assert_eq!(connection.deadline(), None);
+        assert_eq!(connection.deadline(), Some(now + LINGER));
         assert_eq!(connection.interest(), PollFlags::empty());
     }
 }

@@ -12,6 +12,9 @@ use crate::types::{Backend, Iova, IovaRange, PageSizes, Protection, VfioNode};
 /// Where nothing can be mapped, and nothing unmapped.
 pub(super) const STUBBORN: Iova = Iova(0xbad_0000);
 
+/// Where a map meets a mistake in the program.
+pub(super) const BROKEN: Iova = Iova(0xb0b_0000);
+
 /// Maps at this IOVA or above wait until the gate is open.
 pub(super) const SLOW: Iova = Iova(1 << 40);
 
@@ -57,6 +60,7 @@ impl AddressSpace for FakeSpace {
         _memory: NonNull<u8>,
         _protection: Protection,
     ) -> Result<(), IommuError> {
+        assert_ne!(range.start(), BROKEN, "as a test wants it");
         if range.start() >= SLOW {
             let mut gate = self.gate.lock().unwrap();
             gate.0 += 1;

@@ -2,13 +2,19 @@
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt::SendTimeout,
+};
 use nix::sys::stat::{Mode, umask};
+use nix::sys::time::TimeVal;
 use nix::unistd::geteuid;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::SessionError;
 use crate::types::GroupId;
@@ -21,6 +27,12 @@ const OF_USERS: &str = "/run/user";
 
 /// The name of our folder in a user's runtime folder.
 const NAME: &str = "iommu-tool";
+
+/// How long to wait for a holder of one's own.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long to wait for what others put there.
+const WITH_OTHERS: Duration = Duration::from_secs(5);
 
 /// A folder of sockets, all of one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,19 +73,28 @@ impl Folder {
         Ok(Self { path, owner })
     }
 
-    /// The folders whose holders this user may ask: his own, and for root those of all users.
-    pub fn visible() -> Result<Vec<Self>, SessionError> {
-        let own = Self::own()?;
-        let mut folders = vec![own];
-        if geteuid().is_root() {
-            let users = fs::read_dir(OF_USERS).into_iter().flatten().flatten();
-            folders.extend(users.filter_map(|entry| {
-                let owner = entry.file_name().to_str()?.parse().ok()?;
-                let path = entry.path().join(NAME);
-                path.is_dir().then_some(Self { path, owner })
-            }));
+    /// The folders of other users whose holders this user may ask too: for root those of all.
+    pub fn others() -> Vec<Self> {
+        if !geteuid().is_root() {
+            return Vec::new();
         }
-        Ok(folders)
+        let users = fs::read_dir(OF_USERS).into_iter().flatten().flatten();
+        let folders = users.filter_map(|entry| {
+            let owner = entry.file_name().to_str()?.parse().ok()?;
+            let path = entry.path().join(NAME);
+            path.is_dir().then_some(Self { path, owner })
+        });
+        folders.filter(|folder| !folder.is_own()).collect()
+    }
+
+    /// Whether it belongs to the user who runs this. What is in others' folders may be there to deceive.
+    pub(super) fn is_own(&self) -> bool {
+        self.owner == geteuid().as_raw()
+    }
+
+    /// How long to wait for a holder that ought to answer at once, but may be opening its devices, which may take a reset each.
+    pub(super) fn patience(&self) -> Duration {
+        if self.is_own() { PATIENCE } else { WITH_OTHERS }
     }
 
     /// The socket of root's holder of a group, for telling an ordinary user about it; `None` if there is none.
@@ -181,16 +202,15 @@ impl Folder {
                 what: "it is not a socket, but has the name of one. Remove it".to_owned(),
             });
         }
-        match UnixStream::connect(&path) {
+        match connect_within(&path, self.patience()) {
             Ok(stream) => Ok(Some(stream)),
             // Refused: the process that listened is gone. Not found: it went just now.
-            Err(error)
-                if [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound]
-                    .contains(&error.kind()) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(SessionError::path("connect to", &path, &error)),
+            Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(SessionError::Path {
+                action: "connect to",
+                path,
+                errno,
+            }),
         }
     }
 
@@ -253,6 +273,17 @@ impl Folder {
             listener,
         })
     }
+}
+
+/// Connects; EAGAIN if so many others wait that there is no room for that long (`unix_stream_connect` of net/unix/af_unix.c).
+fn connect_within(path: &Path, limit: Duration) -> nix::Result<UnixStream> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    let timeout = TimeVal::new(limit.as_secs() as i64, 0);
+    setsockopt(&socket, SendTimeout, &timeout)?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    setsockopt(&socket, SendTimeout, &TimeVal::new(0, 0))?;
+    Ok(UnixStream::from(socket))
 }
 
 /// Why groups could not be claimed.

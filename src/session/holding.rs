@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,7 +18,7 @@ use super::request::{page_kind, piece};
 use super::testing::RunChecks;
 use super::{Bytes, Failure};
 use crate::iommu::{AddressSpace, DmaMapping, IovaError, PageKind, alignment, base_page};
-use crate::types::{Bdf, GroupId, Iova, IovaRange, VfioNode};
+use crate::types::{Bdf, ExitClass, GroupId, Iova, IovaRange, VfioNode};
 
 /// New memory up to this size is mapped at once; for more, and for files, the others are not kept waiting.
 const QUICK: u64 = 2 << 20;
@@ -44,7 +45,7 @@ pub(super) enum Step {
     Long(Work),
 }
 
-/// The part of a request that needs only what it brings along.
+/// The part of a request that needs only what it brings along. A panic in it ends neither the holder nor leaves the client without an answer.
 pub(super) type Work = Box<dyn FnOnce() -> Settle + Send>;
 
 /// What is to be noted when the work is done.
@@ -111,6 +112,11 @@ impl Holding {
 
     /// Begins to carry out a request.
     pub(super) fn begin(&mut self, request: Request, file: Option<File>) -> Step {
+        self.places.begin();
+        let name = match &request {
+            Request::Map(request) => request.name.clone(),
+            _ => None,
+        };
         let begun = match request {
             Request::Mappings { from } => {
                 let (mappings, next) = self.mappings.listing(from);
@@ -129,7 +135,13 @@ impl Holding {
                 transfer,
             } => self.dma(device, iova, transfer),
         };
-        begun.unwrap_or_else(|failure| Step::Done(Err(failure)))
+        let ranges = self.places.taken_since();
+        match begun {
+            Ok(Step::Quick(work)) => Step::Quick(guarded(work, ranges, name)),
+            Ok(Step::Long(work)) => Step::Long(guarded(work, ranges, name)),
+            Ok(done) => done,
+            Err(failure) => Step::Done(Err(failure)),
+        }
     }
 
     /// Takes back what was done for a client that did not live to see it.
@@ -383,6 +395,26 @@ impl Holding {
             _ => Err(Failure::usage(format!("only a part of {range} is mapped"))),
         }
     }
+}
+
+/// Work that gives back the IOVAs and the name that were taken for it when it panics, which is a mistake in the program.
+fn guarded(work: Work, ranges: Vec<IovaRange>, name: Option<String>) -> Work {
+    Box::new(move || {
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+            Box::new(move |holding| {
+                for range in ranges {
+                    holding.places.give_back(range);
+                }
+                if let Some(name) = name {
+                    holding.mappings.free_name(&name);
+                }
+                Err(Failure::new(
+                    ExitClass::Failed,
+                    "the request met a mistake in iommu-tool; the log of the process that holds the mappings says where",
+                ))
+            })
+        })
+    })
 }
 
 fn done(answer: Answer) -> Step {

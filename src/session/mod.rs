@@ -8,7 +8,8 @@
 //! A holder listens at one Unix socket for each IOMMU group it has a device of, `group-N.sock`: VFIO gives a group to one process
 //! only, so a group has one holder. Root's are in `/run/iommu-tool`, a user's in `$XDG_RUNTIME_DIR/iommu-tool`; the sockets have mode
 //! 0600, and a folder that others may write to is not used. Both sides check by SO_PEERCRED who the other is: a holder answers
-//! its own user and root, a command believes only the folder's owner.
+//! its own user and root, a command believes only the folder's owner. Anyone can put a socket into a folder of his own: root's
+//! commands ask what listens there only if it has the group open, and map only through holders of root's.
 //!
 //! A holder takes its sockets under a lock (`lock`) before it opens a device: of two that start at once, one finds the socket of
 //! the other. A socket at which nobody listens is what a killed holder left, and is replaced. Commands that connect while a
@@ -43,7 +44,8 @@
 //! One thread serves all clients and never waits for one. What may take long (mapping more than 2 MiB or a file, unmapping as
 //! much, DMA) is done by a thread of its own, one for each such request, while others are served. Mappings are found in
 //! logarithmic time. A holder that `map` started ends when nothing is mapped and nobody is connected who could map; a client that
-//! closes its sending side after unmapping sees the connection end when the devices are free.
+//! closes its sending side after unmapping sees the connection end when the devices are free, or when that will take longer: at once
+//! if something is mapped or being done for others, after 1 s if others only are connected.
 
 mod bytes;
 mod client;
@@ -56,6 +58,7 @@ mod folder;
 mod holding;
 mod mappings;
 mod memory;
+mod peer;
 mod places;
 pub mod protocol;
 mod ready;

@@ -10,6 +10,8 @@ pub(super) struct Places {
     free: IovaAllocator,
     /// All that are in use: mapped, about to be, or lost because they could not be unmapped.
     taken: BTreeSet<IovaRange>,
+    /// Those of them that the request took which is being begun.
+    latest: Vec<IovaRange>,
 }
 
 impl Places {
@@ -18,6 +20,7 @@ impl Places {
         Self {
             free: IovaAllocator::new(&[]),
             taken: BTreeSet::new(),
+            latest: Vec::new(),
         }
     }
 
@@ -31,11 +34,20 @@ impl Places {
         Ok(())
     }
 
+    /// Notes from now on what is taken.
+    pub(super) fn begin(&mut self) {
+        self.latest.clear();
+    }
+
+    /// What was taken since [`Self::begin`].
+    pub(super) fn taken_since(&mut self) -> Vec<IovaRange> {
+        std::mem::take(&mut self.latest)
+    }
+
     /// Takes a free range.
     pub(super) fn take(&mut self, size: u64, alignment: u64) -> Result<IovaRange, IovaError> {
         let range = self.free.allocate(size, alignment)?;
-        self.taken.insert(range);
-        Ok(range)
+        Ok(self.note(range))
     }
 
     /// As [`Self::take`], with no address below `floor`.
@@ -46,8 +58,7 @@ impl Places {
         alignment: u64,
     ) -> Result<IovaRange, IovaError> {
         let range = self.free.allocate_above(floor, size, alignment)?;
-        self.taken.insert(range);
-        Ok(range)
+        Ok(self.note(range))
     }
 
     /// Takes all that is free below `end`.
@@ -69,8 +80,14 @@ impl Places {
     /// Takes this range.
     pub(super) fn take_at(&mut self, range: IovaRange) -> Result<(), IovaError> {
         self.free.reserve(range)?;
-        self.taken.insert(range);
+        self.note(range);
         Ok(())
+    }
+
+    fn note(&mut self, range: IovaRange) -> IovaRange {
+        self.taken.insert(range);
+        self.latest.push(range);
+        range
     }
 
     /// Makes a range free that was taken.

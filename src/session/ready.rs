@@ -18,6 +18,9 @@ use super::{Failure, Folder, SessionError};
 /// The most bytes of a report.
 const LARGEST_REPORT: usize = 16 << 10;
 
+/// The variable that says where a service manager listens (sd_notify(3)).
+pub(super) const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+
 /// What a holder says to the command that started it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -43,9 +46,14 @@ pub fn report(to: &Path, report: &StartReport) {
     }
 }
 
+/// Whether a service manager wants to know when this process is ready.
+pub(super) fn is_service() -> bool {
+    env::var_os(NOTIFY_SOCKET).is_some()
+}
+
 /// Tells the service manager, if one wants to know (sd_notify(3)): `READY=1`, `STOPPING=1`.
 pub(super) fn notify(state: &str) {
-    let Some(path) = env::var_os("NOTIFY_SOCKET") else {
+    let Some(path) = env::var_os(NOTIFY_SOCKET) else {
         return;
     };
     let address = match path.as_bytes() {

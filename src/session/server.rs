@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -31,6 +30,9 @@ use crate::types::{Bdf, ExitClass};
 
 /// The most clients at once; others wait until one leaves.
 const MOST_CLIENTS: usize = 64;
+
+/// How soon it is tried again to take a client, where one too many files were open.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a holder that ends with its last mapping waits for its first client.
 const FIRST_CLIENT: Duration = Duration::from_secs(10);
@@ -73,9 +75,11 @@ pub struct Server {
     until_unmapped: bool,
     clients: BTreeMap<u64, Connection>,
     next_client: u64,
+    /// When clients are taken again, after too many files were open for one.
+    full_until: Option<Instant>,
     /// Ends of work, by the client it was for.
-    results: Receiver<(u64, Option<Settle>)>,
-    finished: Sender<(u64, Option<Settle>)>,
+    results: Receiver<(u64, Settle)>,
+    finished: Sender<(u64, Settle)>,
     wake: Arc<EventFd>,
     working: usize,
     end: Option<End>,
@@ -113,6 +117,7 @@ impl Server {
             until_unmapped,
             clients: BTreeMap::new(),
             next_client: 0,
+            full_until: None,
             results,
             finished,
             wake: Arc::new(wake),
@@ -167,7 +172,7 @@ impl Server {
             (Source::Results, event_fd(&self.wake), PollFlags::POLLIN),
         ];
         if self.end.is_none() {
-            if self.clients.len() < MOST_CLIENTS {
+            if self.clients.len() < MOST_CLIENTS && self.full_until().is_none() {
                 let listeners = self.claim.listeners().enumerate();
                 polled.extend(listeners.map(|(index, listener)| {
                     (Source::Listener(index), listener.as_fd(), PollFlags::POLLIN)
@@ -207,12 +212,17 @@ impl Server {
             .collect())
     }
 
+    /// Until when no client is taken, as too many files are open.
+    fn full_until(&self) -> Option<Instant> {
+        self.full_until.filter(|until| *until > Instant::now())
+    }
+
     /// How long nothing may happen until a client has taken too long.
     fn timeout(&self) -> PollTimeout {
         let first =
             (self.until_unmapped && self.next_client == 0).then(|| self.started + FIRST_CLIENT);
         let deadlines = self.clients.values().filter_map(Connection::deadline);
-        let Some(next) = deadlines.chain(first).min() else {
+        let Some(next) = deadlines.chain(first).chain(self.full_until()).min() else {
             return PollTimeout::NONE;
         };
         let left = next.saturating_duration_since(Instant::now());
@@ -253,11 +263,9 @@ impl Server {
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(error) => {
-                log::warn!("cannot take a client: {}", super::error::errno_of(&error));
-                return;
-            }
+            Err(error) => return self.take_none(super::error::errno_of(&error)),
         };
+        self.full_until = None;
         let own = geteuid().as_raw();
         match getsockopt(&stream, PeerCredentials) {
             Ok(peer) if peer.uid() == own || peer.uid() == 0 => {}
@@ -271,6 +279,19 @@ impl Server {
             self.clients.insert(self.next_client, client);
             self.next_client += 1;
             self.react(self.next_client - 1, event);
+        }
+    }
+
+    fn take_none(&mut self, errno: Errno) {
+        if !matches!(errno, Errno::EMFILE | Errno::ENFILE) {
+            return log::warn!("cannot take a client: {errno}");
+        }
+        // It stays in the queue, so that poll would come back at once, and again.
+        let until = Instant::now() + AGAIN;
+        if self.full_until.replace(until).is_none() {
+            log::warn!(
+                "cannot take a client: {errno}. It waits until a file is closed; raise the limit of this process (ulimit -n, LimitNOFILE= of a unit)"
+            );
         }
     }
 
@@ -305,10 +326,8 @@ impl Server {
         let (finished, wake) = (self.finished.clone(), self.wake.clone());
         self.working += 1;
         let job = move || {
-            // A mistake in the program must end neither the holder nor leave the client without an answer.
-            let settle = catch_unwind(AssertUnwindSafe(work)).ok();
             // The holder waits for all work before it ends, so both arrive.
-            let _ = finished.send((id, settle));
+            let _ = finished.send((id, work()));
             let _ = wake.write(1);
         };
         let spawned = thread::Builder::new().name("work".to_owned()).spawn(job);
@@ -325,13 +344,7 @@ impl Server {
         let _ = self.wake.read();
         while let Ok((id, settle)) = self.results.try_recv() {
             self.working -= 1;
-            let result = match settle {
-                Some(settle) => settle(&mut self.holding),
-                None => Err(Failure::new(
-                    ExitClass::Failed,
-                    "the request met a mistake in iommu-tool; the log of the process that holds the mappings says where",
-                )),
-            };
+            let result = settle(&mut self.holding);
             match (&result, self.clients.contains_key(&id)) {
                 (Ok(answer), false) => self.holding.undo(answer),
                 _ => self.reply(id, result),
@@ -355,10 +368,10 @@ impl Server {
         self.react(id, event);
     }
 
-    /// Leaves clients that take too long, and those that wait for an end which does not come.
+    /// Leaves clients that take too long, and those that wait for an end which does not come, or not soon.
     fn leave_clients(&mut self) {
         let now = Instant::now();
-        if !self.until_unmapped || !self.holding.is_empty() {
+        if !self.until_unmapped || !self.holding.is_empty() || self.working > 0 {
             self.clients.retain(|_, client| client.is_active());
         }
         self.clients

@@ -10,11 +10,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::{geteuid, setsid};
 
 use super::folder::Unclaimed;
-use super::ready::{StartReport, Waiting, notify, report};
+use super::ready::{NOTIFY_SOCKET, StartReport, Waiting, is_service, notify, report};
 use super::server::{End, Server, Signals};
 use super::testing::RunChecks;
 use super::{Client, Failure, Folder, Holding, SessionError};
@@ -59,9 +59,11 @@ pub enum Held {
 
 /// Holds devices in one address space until there is a reason to end. Call it before the process has other threads.
 ///
-/// If their group has a holder already, the devices join it, unless a command that waits for a holder started this one.
+/// If their group has a holder already, the devices join it, unless this one was started to stay: by a command that waits for a holder, or
+/// by a service manager.
 pub fn hold(nodes: &[VfioNode], options: &HoldOptions) -> Result<Held, SessionError> {
     let signals = Signals::block()?;
+    allow_open_files();
     if options.detach {
         setsid().map_err(|errno| SessionError::Process {
             action: "leave the session of the caller",
@@ -84,7 +86,7 @@ pub fn hold(nodes: &[VfioNode], options: &HoldOptions) -> Result<Held, SessionEr
                 Client::greet(&folder, group, stream)?.ok_or(SessionError::Ended(group))?;
             if let Some(to) = &options.report_to {
                 report(to, &StartReport::Taken);
-            } else if holder.hello().backend_is(options.backend) {
+            } else if !is_service() && holder.hello().backend_is(options.backend) {
                 return join(holder, nodes);
             }
             return Err(SessionError::Held {
@@ -104,6 +106,15 @@ pub fn hold(nodes: &[VfioNode], options: &HoldOptions) -> Result<Held, SessionEr
     notify("READY=1");
     let end = server.run()?;
     Ok(Held::Ended(end))
+}
+
+/// Allows itself as many open files as it may: each client needs one, and each mapping of reserved huge pages.
+fn allow_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(errno) = raised {
+        log::info!("cannot raise the limit of open files: {errno}");
+    }
 }
 
 /// Opens the devices in a new address space.
@@ -145,7 +156,7 @@ fn join(mut holder: Client, nodes: &[VfioNode]) -> Result<Held, SessionError> {
     Ok(Held::Joined(Box::new(holder)))
 }
 
-/// The holder of a device, in whose address space the device is; started if there is none.
+/// This user's holder of a device, in whose address space the device is; started if there is none. It is given files to be mapped.
 pub fn find_or_start(node: &VfioNode, backend: BackendChoice) -> Result<Client, SessionError> {
     let group = node.group.ok_or_else(|| {
         let message = format!(
@@ -155,7 +166,7 @@ pub fn find_or_start(node: &VfioNode, backend: BackendChoice) -> Result<Client, 
         Failure::new(ExitClass::NoVerdict, message)
     })?;
     for _ in 0..TRIES {
-        if let Some(mut client) = Client::find(group)? {
+        if let Some(mut client) = Client::own(group)? {
             if !client.hello().backend_is(backend) {
                 return Err(Failure::new(
                     ExitClass::Refused,
@@ -257,6 +268,8 @@ fn detached(log: &Path, arguments: &[OsString]) -> Result<Child, SessionError> {
     command
         .args(words)
         .arg("--detach")
+        // The service manager of the caller, if there is one, does not wait for this process.
+        .env_remove(NOTIFY_SOCKET)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::fakes::{FakeSpace, SLOW, STUBBORN};
+use super::fakes::{BROKEN, FakeSpace, SLOW, STUBBORN};
 use super::protocol::{
     Answer, FileSource, LARGEST_PIECE, LARGEST_REQUEST, MapRequest, MappingInfo, Pages, Request,
     Selection,
@@ -317,6 +317,29 @@ fn a_client_that_takes_no_answers_keeps_no_one_waiting() {
 }
 
 #[test]
+fn a_listing_that_comes_to_no_end_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::at(root.path().join("sockets"));
+    let claim = folder.claim(&[GROUP]).unwrap();
+    let stuck = thread::spawn(move || {
+        let listener = claim.listeners().next().unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let mut stream = listener.accept().unwrap().0;
+        let hello = "{\"version\":1,\"hello\":{\"pid\":1,\"uid\":0,\"since\":0,\"backend\":\"type1\",\"devices\":[],\"until_unmapped\":true}}\n";
+        stream.write_all(hello.as_bytes()).unwrap();
+        let mut request = String::new();
+        BufReader::new(&stream).read_line(&mut request).unwrap();
+        let answer =
+            "{\"version\":1,\"answer\":{\"mappings\":{\"mappings\":[],\"next\":\"0x1000\"}}}\n";
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let mut client = Client::in_folder(&folder, GROUP).unwrap().unwrap();
+    let error = client.mappings(Iova(0x1000), |_| true).unwrap_err();
+    assert!(error.to_string().contains("does not understand"), "{error}");
+    stuck.join().unwrap();
+}
+
+#[test]
 fn a_long_map_keeps_no_one_waiting() {
     let holder = Holder::start();
     let mut slow = holder.client();
@@ -335,6 +358,58 @@ fn a_long_map_keeps_no_one_waiting() {
     assert_eq!(mapped.unwrap().iova, SLOW);
     assert_eq!(unmap(&mut slow, Selection::All).unwrap(), (2, 0));
     drop((slow, quick));
+    holder.end();
+}
+
+#[test]
+fn who_waits_for_an_end_that_others_put_off_is_let_go() {
+    let holder = Holder::start();
+    let mut slow = holder.client();
+    let waiting = thread::spawn(move || {
+        let mapped = map(&mut slow, at(SLOW.0, 4 << 20));
+        (mapped.map(drop), slow)
+    });
+    holder.space.wait_for_slow_map();
+
+    // Nothing is mapped, and yet the holder goes on: with the work of another, then with another who only is connected.
+    let mut quick = holder.client();
+    map(&mut quick, at(0x10_0000, 0x1000)).unwrap();
+    assert_eq!(unmap(&mut quick, Selection::All).unwrap(), (1, 0));
+    quick.wait_for_end().unwrap();
+    holder.space.open_gate();
+    let (mapped, mut other) = waiting.join().unwrap();
+    mapped.unwrap();
+
+    let mut quick = holder.client();
+    assert_eq!(unmap(&mut quick, Selection::All).unwrap(), (1, 0));
+    quick.wait_for_end().unwrap();
+    assert_eq!(other.mappings(Iova(0), |_| true).unwrap(), []);
+    drop(other);
+    holder.end();
+}
+
+#[test]
+fn a_mistake_in_the_program_costs_neither_place_nor_name() {
+    let holder = Holder::start();
+    let mut client = holder.client();
+    for size in [0x1000, 4 << 20] {
+        let broken = MapRequest {
+            name: Some("ring".to_owned()),
+            ..at(BROKEN.0, size)
+        };
+        for _ in 0..2 {
+            let error = map(&mut client, broken.clone()).unwrap_err();
+            assert_eq!(error.class(), ExitClass::Failed);
+            assert!(error.to_string().contains("mistake"), "{error}");
+        }
+        let beside = MapRequest {
+            name: Some("ring".to_owned()),
+            ..at(BROKEN.0 - 0x1000, 0x2000)
+        };
+        map(&mut client, beside).unwrap();
+        unmap(&mut client, Selection::All).unwrap();
+    }
+    drop(client);
     holder.end();
 }
 

@@ -4,6 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
+use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
 /// The most descriptors in one message (SCM_MAX_FD of net/scm.h), so that there is room for all that can come.
@@ -24,6 +25,9 @@ pub fn send(socket: &UnixStream, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> 
 }
 
 /// Receives bytes, and the descriptors that came with them; 0 bytes at the end.
+///
+/// # Errors
+/// The kernel's; EMFILE if there were descriptors that this process has no number left for. The bytes are lost too then.
 pub fn receive(socket: &UnixStream, into: &mut [u8]) -> nix::Result<(usize, Vec<OwnedFd>)> {
     let mut slices = [IoSliceMut::new(into)];
     let mut control = nix::cmsg_space!([RawFd; MOST]);
@@ -33,8 +37,10 @@ pub fn receive(socket: &UnixStream, into: &mut [u8]) -> nix::Result<(usize, Vec<
         Some(&mut control),
         MsgFlags::MSG_CMSG_CLOEXEC,
     )?;
+    // There is room for all that can come, so what is missing was left out for want of numbers (`scm_detach_fds` of net/core/scm.c).
+    let received = message.cmsgs().map_err(|_| Errno::EMFILE)?;
     let mut files = Vec::new();
-    for received in message.cmsgs()? {
+    for received in received {
         if let ControlMessageOwned::ScmRights(descriptors) = received {
             // SAFETY: the kernel just made these descriptors for this process, and nothing else knows them.
             let owned = |descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) };

@@ -10,7 +10,7 @@ mod direct;
 mod event;
 pub mod iommufd;
 pub mod nvme;
-mod patient_write;
+mod patient;
 mod pin;
 pub mod vfio;
 
@@ -18,5 +18,5 @@ pub use bare::Bare;
 pub use child::spawn_with_mask;
 pub use device_fd::{AttachError, DeviceFd, Owner};
 pub use event::event_fd;
-pub use patient_write::{WriteOutcome, write_patiently};
+pub use patient::PatientCall;
 pub use pin::Pinner;

@@ -4,7 +4,17 @@ use std::fmt;
 
 /// Why a device counts as in use. Each name is stable: `--allow NAME` lifts this one and no other.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum, serde::Serialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    clap::ValueEnum,
+    serde::Serialize,
+    serde::Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum UseReason {
@@ -18,7 +28,7 @@ pub enum UseReason {
     Dm,
     /// Something else has claimed the disk for itself: it cannot be opened with O_EXCL (ZFS, btrfs, bcache, DRBD)
     Claimed,
-    /// A process has the disk or the graphics card open
+    /// A process has a node of the device in /dev open: a disk, or of a driver for graphics, RDMA, sound, UIO or anything else
     Open,
     /// A network interface has an IP address
     Address,

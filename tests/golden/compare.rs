@@ -6,7 +6,7 @@ use iommu_tool::bench::{
 use iommu_tool::types::{Backend, Suite};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 const LAUNCHES: u32 = 5;
 const ROUNDS: u32 = 8;
@@ -113,6 +113,50 @@ fn compare(folder: &Path, arguments: &str) -> Output {
         .current_dir(folder)
         .output()
         .unwrap()
+}
+
+/// The exit status with nobody to read what is printed: the reader has closed its end before the program starts.
+fn status_unread(folder: &Path, arguments: &str) -> i32 {
+    let unread = || {
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        drop(reader);
+        Stdio::from(writer)
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_iommu-tool"));
+    command.args(arguments.split_whitespace());
+    let command = command.current_dir(folder);
+    let status = command.stdout(unread()).stderr(unread()).status().unwrap();
+    status.code().unwrap()
+}
+
+#[test]
+fn the_exit_status_is_the_same_where_nobody_reads_the_result() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "before.json", &record(1, 1.0));
+    write(folder.path(), "slower.json", &record(2, 1.1));
+    let mut short = record(4, 1.0);
+    for series in &mut short.series {
+        series.blocks.retain(|block| block.launch == 0);
+    }
+    write(folder.path(), "interrupted.json", &short);
+    for (arguments, status) in [
+        ("before.json slower.json --fail-above 1.05", 1),
+        ("before.json slower.json --fail-above 1.05 --json", 1),
+        ("before.json before.json --fail-above 1.05", 0),
+        ("before.json interrupted.json", 4),
+        ("before.json no-such-file.json", 2),
+        ("before.json no-such-file.json --json", 2),
+        ("before.json", 2),
+        ("--help", 0),
+    ] {
+        let found = status_unread(folder.path(), &format!("compare {arguments}"));
+        assert_eq!(found, status, "{arguments}");
+        // As it is where it is read.
+        let read = compare(folder.path(), arguments).status.code();
+        assert_eq!(read, Some(status), "{arguments}");
+    }
+    // What is printed piece by piece ends with its reader.
+    assert_eq!(status_unread(folder.path(), "completions bash"), 0);
 }
 
 #[test]

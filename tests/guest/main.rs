@@ -33,8 +33,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
 fn main() {
-    // In a guest this program is the one that kills another at a chosen step.
-    if let Some(status) = recovering::as_killer() {
+    // In a guest this program is the one that kills another at a chosen step, or that asks a drive.
+    if let Some(status) = recovering::as_killer().or_else(virtual_functions::as_asker) {
         std::process::exit(status);
     }
     let mut arguments = Arguments::from_args();

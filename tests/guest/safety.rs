@@ -45,6 +45,13 @@ fn at_once(guest: &mut Guest) -> Result<(), Failed> {
     expect_clean_kernel(guest)
 }
 
+/// On most kernels a read of `driver_override` waits for the device's lock, which a driver that hangs never gives back. A pipe that nobody
+/// writes to stands for it; the deadline runs while the next command waits for its own.
+const LOCKED: &str = "
+    mkfifo /run/pipe && exec 3<>/run/pipe || exit 1
+    mount --bind /run/pipe /sys/bus/pci/devices/0000:01:00.0/driver_override || exit 1
+    (iommu-tool bind 01:00.0 >/run/busy 2>&1; echo $? >/run/busy-status) 3<&3 & ";
+
 fn held(guest: &mut Guest) -> Result<(), Failed> {
     let script = format!(
         "iommu-tool bind {EDU} || exit 1
@@ -61,18 +68,39 @@ fn held(guest: &mut Guest) -> Result<(), Failed> {
     )?;
 
     let hidden = format!(
-        "unshare -p -f -m sh -c 'mount -t proc proc /proc; iommu-tool unbind {EDU} 2>/run/said; echo $? >/run/status' &
+        "rm -f /run/status
+         unshare -p -f -m sh -c 'mount -t proc proc /proc; iommu-tool unbind {EDU} >/run/said 2>&1; echo $? >/run/status' &
          until [ -s /run/status ]; do sleep 0.1; done
          cat /run/said; exit $(cat /run/status)"
     );
+    run(guest, LOCKED, 0)?;
     let waiting = run(guest, &hidden, 3)?;
     expect_words(
         "unbind with a hidden holder",
         &waiting.stdout,
         &["as soon as its holder lets go"],
     )?;
+    let busy = run(
+        guest,
+        "until [ -s /run/busy-status ]; do sleep 0.1; done
+         umount /sys/bus/pci/devices/0000:01:00.0/driver_override
+         cat /run/busy; exit $(cat /run/busy-status)",
+        3,
+    )?;
+    expect_words(
+        "bind of a device that the kernel is at work on",
+        &busy.stdout,
+        &["at work on 0000:01:00.0"],
+    )?;
 
     // Nothing of this hangs while the kernel waits.
+    let hidden = hidden.replace("unbind", "recover");
+    let waiting = run(guest, &hidden, 3)?;
+    expect_words(
+        "recover with a hidden holder",
+        &waiting.stdout,
+        &["as soon as its holder lets go", "in other containers"],
+    )?;
     run(guest, &format!("iommu-tool list {EDU}"), 0)?;
     run(guest, &format!("iommu-tool recover {EDU}"), 3)?;
     let unfinished = run(guest, &format!("iommu-tool bind {EDU}"), 3)?;

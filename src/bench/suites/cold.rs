@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::{Memory, Rows, Stage, SuiteEntry};
 use crate::bench::BenchError;
+use crate::bench::growth::{LEAST_SIZES, tells_of};
 use crate::bench::plan::{Plan, Row, Shape};
 use crate::bench::record::{Phase, Route};
 use crate::bench::sampler::{Pace, Subject, nanoseconds};
-use crate::iommu::{self, AddressSpace, DmaBuffer, DmaMapping, Pinner};
-use crate::types::{Backend, Iova, Protection, Suite};
+use crate::iommu::{self, AddressSpace, DmaBuffer, DmaMapping, Pinner, SHARED};
+use crate::types::{Backend, Iova, Protection, Size, Suite};
 
 pub const ENTRY: SuiteEntry = SuiteEntry {
     suite: Suite::Cold,
@@ -47,7 +48,7 @@ fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
     for shape in plan.shapes(&sizes) {
         rows.push(Row::new(Suite::Cold, backend, steps).of(shape));
     }
-    for size in sizes {
+    for size in sizes.iter().copied() {
         let mut row = Row::new(Suite::Cold, backend, &[Phase::Ready, Phase::Unmap]);
         row.key.size = Some(size);
         row.key.pages = Some(BEST_PAGES.to_owned());
@@ -62,10 +63,32 @@ fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
     let missing = pinner.err().map(|error| {
         format!("pinning apart from the rest of a map: it takes io_uring, and the kernel said '{error}' (sysctl kernel.io_uring_disabled)")
     });
+    let untold = plan.guest.and_then(|guest| untold(guest, &sizes));
     Ok(Rows {
         rows,
-        missing: missing.into_iter().collect(),
+        missing: missing.into_iter().chain(untold).collect(),
     })
+}
+
+/// What cannot be told of a guest's size from these, in words.
+fn untold(guest: Size, sizes: &[u64]) -> Option<String> {
+    let asked = guest.bytes();
+    let tell = |route| {
+        let sizes = sizes.iter().filter(|size| tells_of(route, **size, asked));
+        sizes.count() >= LEAST_SIZES
+    };
+    if sizes.contains(&asked) || tell(Route::Strategy) {
+        return None;
+    }
+    let shared = SHARED >> 20;
+    let (way, which) = match (tell(Route::Address), asked >= SHARED as u64) {
+        (false, _) => ("", String::new()),
+        (true, true) => (" the fastest way", format!(" of {shared}M or more")),
+        (true, false) => (" the fastest way", format!(" below {shared}M")),
+    };
+    Some(format!(
+        "how long {guest} takes{way}: to extrapolate it takes {LEAST_SIZES} sizes{which} (--sizes)"
+    ))
 }
 
 /// Three sizes, to see how the time grows: the guest's, if it fits in memory, or the largest that is sensible to measure.
@@ -84,7 +107,12 @@ fn sizes(plan: &Plan) -> Vec<u64> {
             largest
         }
     };
-    [largest / 16, largest / 4, largest]
+    let mut smallest = largest / 16;
+    // The fastest way takes less by one thread, which tells nothing of a large guest.
+    if largest >= 4 * SHARED as u64 {
+        smallest = smallest.max(SHARED as u64);
+    }
+    [smallest, (largest / 4).max(2 * smallest), largest]
         .into_iter()
         .map(|size| (size >> 21 << 21).max(LEAST).min(largest))
         .collect()
@@ -192,5 +220,28 @@ impl Subject for Best {
         times[0] = nanoseconds(begin, mapped);
         times[1] = nanoseconds(mapped, unmapped);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_extrapolated_is_told() {
+        let of = |guest: &str, sizes: &[u64]| {
+            let sizes: Vec<u64> = sizes.iter().map(|size| size << 20).collect();
+            untold(guest.parse().unwrap(), &sizes)
+        };
+        assert_eq!(of("24G", &[64, 128, 256]), None);
+        assert_eq!(of("16M", &[4, 8, 12]), None);
+        assert_eq!(of("64M", &[64]), None);
+        let text = of("24G", &[16, 64, 256]).unwrap();
+        assert!(
+            text.contains("fastest way") && text.contains("64M or more"),
+            "{text}"
+        );
+        let text = of("24G", &[64, 256]).unwrap();
+        assert!(text.starts_with("how long 24G takes: "), "{text}");
     }
 }

@@ -13,7 +13,9 @@ use crate::bench::record::Phase;
 use crate::bench::sampler::{Pace, Subject, nanoseconds};
 use crate::bench::space::{Opened, Room, allocate};
 use crate::device::VfioDevice;
-use crate::engine::{self, Arena, DmaEngine, EngineParts, PhysicalAddress, Seat};
+use crate::engine::{
+    self, Arena, DmaEngine, EngineError, EngineParts, PhysicalAddress, Reading, Seat,
+};
 use crate::host;
 use crate::iommu::{AddressSpace, DmaBuffer, DmaMapping, PageKind, base_page};
 use crate::types::{Backend, EngineLimits, Iova, IovaRange, Protection, Size, Suite};
@@ -47,64 +49,126 @@ fn rows(plan: &Plan, backend: Backend) -> Result<Rows, BenchError> {
             device.id
         )));
     };
-    let Opened { device, mut room } = Opened::open(&device.node, backend)?;
-    let (limits, time) = with_engine(plan, &device, &mut room, |engine, places| {
+    match look(plan, backend) {
+        Ok(found) => Ok(found.rows(plan, backend, driver.name())),
+        // All else can be measured without it.
+        Err(error) if plan.suites != [Suite::Dma] && leaves_out(&error) => {
+            Ok(Rows::none(error.chain()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an error says no more than that this engine cannot be used here.
+fn leaves_out(error: &BenchError) -> bool {
+    match error {
+        // That a device was changed is no small matter.
+        BenchError::Engine(error) => !matches!(error, EngineError::NotAsFound { .. }),
+        BenchError::NowhereHarmless | BenchError::OutOfReach { .. } => true,
+        _ => false,
+    }
+}
+
+/// What an engine turns out to do.
+struct Found {
+    limits: EngineLimits,
+    /// What a transfer takes.
+    time: Duration,
+}
+
+/// Has the device do a few transfers.
+fn look(plan: &Plan, backend: Backend) -> Result<Found, BenchError> {
+    let Opened { device, mut room } = Opened::open(&plan.devices[0].node, backend)?;
+    with_engine(plan, &device, &mut room, |engine, places| {
         let limits = engine.limits();
         let (_mapping, iova) = places.map(plan.smallest_shape())?;
         let mut quickest = Duration::MAX;
         // The first ones take longer.
         for _ in 0..5 {
             let begin = Instant::now();
-            engine.load(iova, limits.size_unit)?;
+            transfer(engine, steps(limits)[0], iova, limits.size_unit)?;
             quickest = quickest.min(begin.elapsed());
         }
-        Ok((limits, quickest))
-    })?;
-    let mut sizes: Vec<u64> = plan
-        .sizes_or(&SIZES)
-        .into_iter()
-        .map(|size| size.min(limits.max_size as u64))
-        .map(|size| size.next_multiple_of(limits.size_unit as u64))
-        .filter(|size| *size <= limits.max_size as u64)
-        .collect();
-    sizes.dedup();
-    let mut rows = Rows::default();
-    let transfer = |size: u64, shape: Shape| {
-        let mut row = Row::new(Suite::Dma, backend, &[Phase::Load, Phase::Store]).of(shape);
-        row.key.size = Some(size);
-        row.key.working_set = Some(shape.size);
-        row
-    };
-    for size in &sizes {
-        let smallest = plan.smallest_shape();
-        let shape = Shape {
-            size: smallest.size.max(size.next_multiple_of(base_page())),
-            ..smallest
-        };
-        rows.rows.push(transfer(*size, shape));
+        Ok(Found {
+            limits,
+            time: quickest,
+        })
+    })
+}
+
+/// What an engine is measured at.
+fn steps(limits: EngineLimits) -> &'static [Phase] {
+    match limits.reading {
+        Reading::Kept | Reading::Compared => &[Phase::Load, Phase::Store],
+        Reading::Never => &[Phase::Store],
     }
-    if time > QUICK {
-        rows.missing.push(format!(
-            "how far the IOMMU's cache reaches, as a transfer by {} takes {} ms, which hides it",
-            driver.name(),
-            time.as_millis()
-        ));
-    } else {
-        for shape in plan.shapes(&WORKING_SETS) {
-            // All of them are mapped at the same time, and engines do not reach far.
-            if shape.size <= end(limits) / 16 {
-                rows.rows.push(transfer(limits.size_unit as u64, shape));
+}
+
+fn transfer(
+    engine: &mut dyn DmaEngine,
+    step: Phase,
+    iova: Iova,
+    size: usize,
+) -> Result<(), EngineError> {
+    match step {
+        Phase::Load => engine.load(iova, size).map(drop),
+        _ => engine.store(iova, size),
+    }
+}
+
+impl Found {
+    fn rows(&self, plan: &Plan, backend: Backend, engine: &str) -> Rows {
+        let Self { limits, time } = *self;
+        let mut sizes: Vec<u64> = plan
+            .sizes_or(&SIZES)
+            .into_iter()
+            .map(|size| size.min(limits.max_size as u64))
+            .map(|size| size.next_multiple_of(limits.size_unit as u64))
+            .filter(|size| *size <= limits.max_size as u64)
+            .collect();
+        sizes.dedup();
+        let mut rows = Rows::default();
+        if !steps(limits).contains(&Phase::Load) {
+            rows.missing.push(format!(
+                "what it takes to read memory, as this {engine} device cannot be told to"
+            ));
+        }
+        let row = |size: u64, shape: Shape| {
+            let mut row = Row::new(Suite::Dma, backend, steps(limits)).of(shape);
+            row.key.size = Some(size);
+            row.key.working_set = Some(shape.size);
+            row
+        };
+        for size in &sizes {
+            let smallest = plan.smallest_shape();
+            let shape = Shape {
+                size: smallest.size.max(size.next_multiple_of(base_page())),
+                ..smallest
+            };
+            rows.rows.push(row(*size, shape));
+        }
+        if time > QUICK {
+            rows.missing.push(format!(
+                "how far the IOMMU's cache reaches, as a transfer by {engine} takes {} ms, which hides it",
+                time.as_millis()
+            ));
+        } else {
+            for shape in plan.shapes(&WORKING_SETS) {
+                // All of them are mapped at the same time, and engines do not reach far.
+                if shape.size <= end(limits) / 16 {
+                    rows.rows.push(row(limits.size_unit as u64, shape));
+                }
             }
         }
+        // A working set of one page of the smallest size may be there already.
+        let mut seen = Vec::new();
+        rows.rows.retain(|row| {
+            let is_new = !seen.contains(&row.key);
+            seen.push(row.key.clone());
+            is_new
+        });
+        rows
     }
-    // A working set of one page of the smallest size may be there already.
-    let mut seen = Vec::new();
-    rows.rows.retain(|row| {
-        let is_new = !seen.contains(&row.key);
-        seen.push(row.key.clone());
-        is_new
-    });
-    Ok(rows)
 }
 
 /// The first address that the engine does not reach for certain.
@@ -142,6 +206,7 @@ fn launch(stage: &mut Stage<'_>) -> Result<ControlFlow<()>, BenchError> {
                 let step = STRIDE.max(size);
                 Box::new(Transfers {
                     engine: &engine,
+                    steps: &row.steps,
                     iova: *iova,
                     size: size as usize, // At most what the engine takes.
                     places: (set / step).max(1),
@@ -258,7 +323,9 @@ fn see_translation(
     let size = engine.limits().size_unit;
     let payload = engine.payload(&vec![0x3a; size]);
     target.write(0, &payload);
-    engine.load(range.start(), size)?;
+    if engine.limits().reading != Reading::Never {
+        engine.load(range.start(), size)?;
+    }
     canary.fill(CANARY);
     target.fill(!payload[0]);
     engine.store(range.start(), size)?;
@@ -276,9 +343,10 @@ fn see_translation(
     Ok(())
 }
 
-/// The device reads at one place of its working set and writes at the next, round and round.
+/// The device reads at one place of its working set and writes at the next, round and round; or it only writes.
 struct Transfers<'e, 'd> {
     engine: &'e RefCell<&'d mut dyn DmaEngine>,
+    steps: &'e [Phase],
     iova: Iova,
     size: usize,
     places: u64,
@@ -296,15 +364,104 @@ impl Transfers<'_, '_> {
 
 impl Subject for Transfers<'_, '_> {
     fn sample(&mut self, times: &mut [u64]) -> Result<(), BenchError> {
-        let (source, destination) = (self.place(), self.place());
-        let mut engine = self.engine.borrow_mut();
-        let begin = Instant::now();
-        engine.load(source, self.size)?;
-        let loaded = Instant::now();
-        engine.store(destination, self.size)?;
-        let stored = Instant::now();
-        times[0] = nanoseconds(begin, loaded);
-        times[1] = nanoseconds(loaded, stored);
+        for (step, time) in self.steps.iter().zip(times) {
+            let place = self.place();
+            let mut engine = self.engine.borrow_mut();
+            let begin = Instant::now();
+            transfer(&mut **engine, *step, place, self.size)?;
+            *time = nanoseconds(begin, Instant::now());
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::example;
+    use crate::engine::Loaded;
+
+    /// A device that only writes memory, and notes where.
+    #[derive(Default)]
+    struct Writer(Vec<(Iova, usize)>);
+
+    const LIMITS: EngineLimits = EngineLimits {
+        address_bits: 64,
+        register_bits: 64,
+        max_size: 64 << 10,
+        size_unit: 512,
+        alignment: 4,
+        reading: Reading::Never,
+        echoes: false,
+        has_clock: false,
+    };
+
+    impl DmaEngine for Writer {
+        fn limits(&self) -> EngineLimits {
+            LIMITS
+        }
+        fn load(&mut self, _source: Iova, _size: usize) -> Result<Loaded, EngineError> {
+            Err(EngineError::OnlyWrites {
+                engine: "fake",
+                why: "it is told so",
+            })
+        }
+        fn store(&mut self, destination: Iova, size: usize) -> Result<(), EngineError> {
+            self.0.push((destination, size));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn of_a_device_that_only_writes_writing_is_measured() {
+        let mut writer = Writer::default();
+        let engine = RefCell::new(&mut writer as &mut dyn DmaEngine);
+        let mut transfers = Transfers {
+            engine: &engine,
+            steps: steps(LIMITS),
+            iova: Iova(0x10_0000),
+            size: 512,
+            places: 2,
+            step: STRIDE,
+            next: 0,
+        };
+        let found = Found {
+            limits: LIMITS,
+            time: Duration::from_micros(10),
+        };
+        let rows = found.rows(&example::plan(), Backend::Type1, "fake");
+        assert!(rows.rows.len() > SIZES.len());
+        assert!(rows.rows.iter().all(|row| row.steps == [Phase::Store]));
+        assert!(rows.missing[0].contains("read memory"), "{rows:?}");
+
+        let mut times = [u64::MAX; 1];
+        for _ in 0..3 {
+            transfers.sample(&mut times).unwrap();
+        }
+        assert!(times[0] < u64::MAX);
+        let places: Vec<u64> = writer.0.iter().map(|(iova, _)| iova.0).collect();
+        assert_eq!(places, [0x10_0000, 0x10_1000, 0x10_0000]);
+    }
+
+    #[test]
+    fn an_engine_that_cannot_be_used_leaves_its_suite_out_and_danger_ends_the_run() {
+        let gone = || EngineError::Gone { engine: "fake" };
+        for (error, left_out) in [
+            (gone().into(), true),
+            (EngineError::NowhereHarmless.into(), true),
+            (BenchError::NowhereHarmless, true),
+            (BenchError::NotTranslated, false),
+            (BenchError::NotWritten, false),
+            (
+                BenchError::Engine(EngineError::NotAsFound {
+                    engine: "fake",
+                    what: "its clock".to_owned(),
+                    source: Box::new(gone()),
+                }),
+                false,
+            ),
+        ] {
+            assert_eq!(leaves_out(&error), left_out, "{error}");
+        }
     }
 }

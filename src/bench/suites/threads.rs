@@ -128,15 +128,26 @@ impl Subject for Race<'_> {
         let laps: Vec<Laps> = thread::scope(|scope| {
             let (space, gates) = (self.space, &gates);
             let map = move |lane| map_and_unmap(space, lane, gates, lanes.len());
-            let others: Vec<_> = lanes[1..]
-                .iter()
-                .map(|lane| scope.spawn(move || map(lane)))
-                .collect();
+            let mut others = Vec::new();
+            for lane in &lanes[1..] {
+                let other = thread::Builder::new().spawn_scoped(scope, move || map(lane));
+                others.push(other.map_err(|source| {
+                    // Nobody waits for one that does not come.
+                    for gate in gates {
+                        gate.fetch_add(lanes.len(), Ordering::AcqRel);
+                    }
+                    BenchError::Io {
+                        what: "cannot start a thread that maps",
+                        source,
+                    }
+                })?);
+            }
             let own = map(&lanes[0]);
             let others = others
                 .into_iter()
                 .map(|other| other.join().expect("a thread that maps does not panic"));
-            std::iter::once(own).chain(others).collect::<Result<_, _>>()
+            let all = std::iter::once(own).chain(others);
+            all.collect::<Result<_, _>>().map_err(BenchError::from)
         })?;
         let maps: usize = lanes.iter().map(|lane| lane.iovas.len()).sum();
         for (lap, time) in times.iter_mut().enumerate() {

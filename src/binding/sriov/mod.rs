@@ -1,5 +1,6 @@
 //! Virtual functions: made, removed, and put back to the number that there was.
 
+mod flexible;
 mod refusal;
 mod steps;
 mod temporary;
@@ -21,8 +22,8 @@ use super::bind::may_write;
 use super::lock::Locks;
 use super::signals::HeldSignals;
 use super::{
-    BindingError, DriverCore, FunctionsEntry, FunctionsPhase, Identity, Journal, Kernel, Step,
-    StepError,
+    BindingError, DriverCore, Flexible, FunctionsEntry, FunctionsPhase, Identity, Journal, Kernel,
+    Step, StepError,
 };
 use crate::host::{Host, KernelLog, KernelRecord, PciDevice, Sriov, is_vfio_driver};
 use crate::types::{Bdf, UseReason};
@@ -81,7 +82,7 @@ pub fn set_functions(
 ) -> Result<VirtualFunctions, BindingError> {
     let journal = Journal::of(host);
     let before = check(host, &journal, pf, wanted)?.count();
-    if before == wanted.count {
+    if before == wanted.count && owed(host, &journal, pf, wanted)?.is_none() {
         return functions(host, pf);
     }
     if !host.is_live() {
@@ -90,28 +91,33 @@ pub fn set_functions(
     let (_locks, signals) = begin(host, &journal, pf)?;
     let sriov = check(host, &journal, pf, wanted)?;
     let old_token = token_of(host, pf)?;
-    let entry = entry(host, pf, &sriov, wanted.token.clone());
-    change(
-        &Change {
-            host,
-            core: &Kernel(host),
-            journal: &journal,
-            pf,
-            signal: &|| signals.arrived(),
-        },
-        wanted,
-        &entry,
-    )?;
+    let mut entry = entry(host, &journal, pf, &sriov, wanted)?;
+    entry.token.clone_from(&wanted.token);
+    if let Ok(back) = steps_back(host, pf, wanted, &entry) {
+        flexible::refuse_reset(host, pf, &back, &wanted.allow)?;
+    }
+    let parts = Change {
+        host,
+        core: &Kernel(host),
+        journal: &journal,
+        pf,
+        signal: &|| signals.arrived(),
+    };
+    change(&parts, wanted, &entry)?;
     if let Some(token) = old_token {
         token::forget(&journal, &sriov.functions, &token)?;
     }
-    let kept = entry.in_phase(FunctionsPhase::Kept);
-    let kept = (wanted.count > 0 && wanted.token.is_some()).then_some(&kept);
-    journal.set_functions(pf.bdf, kept)?;
+    // From here on this is how it was before.
+    entry.before = wanted.count;
+    settle(&parts, &entry)?;
     let notes = wait_until_usable(host, pf, wanted)?;
     let made = found(host, pf, before, notes)?;
-    if let Some(token) = &made.token {
-        token::keep(&journal, &made.functions, token)?;
+    if let Some(flexible) = entry.flexible.filter(|_| wanted.count > 0) {
+        log::warn!(
+            "{0} had {flexible}, and its virtual functions have them now; 'iommu-tool vfs {0} 0' gives them back. Do that before the host is \
+             restarted: the drive remembers, but this program does not",
+            pf.bdf
+        );
     }
     Ok(made)
 }
@@ -125,8 +131,35 @@ pub fn plan_functions(
     pf: &PciDevice,
     wanted: &FunctionsWanted,
 ) -> Result<Vec<Step>, BindingError> {
-    let sriov = check(host, &Journal::of(host), pf, wanted)?;
-    steps(&Facts::of(host, pf, &sriov)?, wanted)
+    let journal = Journal::of(host);
+    let sriov = check(host, &journal, pf, wanted)?;
+    let entry = entry(host, &journal, pf, &sriov, wanted)?;
+    let mut planned = steps(&Facts::of(host, pf, &sriov, wanted.count)?, wanted)?;
+    planned.extend(steps_back(host, pf, wanted, &entry)?);
+    flexible::refuse_reset(host, pf, &planned, &wanted.allow)?;
+    Ok(planned)
+}
+
+/// What is given back when the last virtual function is gone.
+fn steps_back(
+    host: &Host,
+    pf: &PciDevice,
+    wanted: &FunctionsWanted,
+    entry: &FunctionsEntry,
+) -> Result<Vec<Step>, BindingError> {
+    flexible::steps_back(host, pf.bdf, entry.flexible.filter(|_| wanted.count == 0))
+}
+
+/// What the physical function has still to get back, where there are no virtual ones and none are wanted: somebody else removed them.
+fn owed(
+    host: &Host,
+    journal: &Journal,
+    pf: &PciDevice,
+    wanted: &FunctionsWanted,
+) -> Result<Option<Flexible>, BindingError> {
+    let entry = remembered(host, journal, pf)?;
+    let owed = entry.and_then(|entry| entry.flexible);
+    Ok(owed.filter(|_| wanted.count == 0))
 }
 
 /// What the journal says of a physical function's virtual ones: the token, and the number to be restored.
@@ -139,9 +172,23 @@ pub(super) fn remembered(
     Ok(entry.filter(|entry| entry.identity.is_same(&Identity::of(host, pf))))
 }
 
-fn entry(host: &Host, pf: &PciDevice, sriov: &Sriov, token: Option<String>) -> FunctionsEntry {
+/// What is to be noted before the number becomes what is wanted; refuses a reset of a physical function that is in use.
+fn entry(
+    host: &Host,
+    journal: &Journal,
+    pf: &PciDevice,
+    sriov: &Sriov,
+    wanted: &FunctionsWanted,
+) -> Result<FunctionsEntry, BindingError> {
+    let noted = remembered(host, journal, pf)?;
+    let facts = Facts::of(host, pf, sriov, wanted.count)?;
+    let planned = steps(&facts, wanted)?;
+    flexible::refuse_reset(host, pf, &planned, &wanted.allow)?;
     let identity = Identity::of(host, pf);
-    FunctionsEntry::new(pf.bdf, identity, sriov.count(), sriov.autoprobe, token)
+    let mut entry = FunctionsEntry::new(pf.bdf, identity, sriov.count(), sriov.autoprobe);
+    entry.flexible = flexible::to_note(&facts, &planned, noted.as_ref());
+    entry.allowed.clone_from(&wanted.allow);
+    Ok(entry)
 }
 
 /// Takes the locks of all that is changed, and holds signals back.
@@ -234,7 +281,7 @@ fn change(
         host, journal, pf, ..
     } = *change;
     let sriov = sriov_of(host, pf)?;
-    let planned = steps(&Facts::of(host, pf, &sriov)?, wanted)?;
+    let planned = steps(&Facts::of(host, pf, &sriov, wanted.count)?, wanted)?;
     journal.set_functions(pf.bdf, Some(entry))?;
     let done = perform(change, &planned).and_then(|()| verify(host, pf, wanted.count));
     let Err(cause) = done else {
@@ -255,11 +302,9 @@ fn change(
     }
     let back = put_back(change, entry).and_then(|count| {
         forget(change, &sriov)?;
+        settle(change, entry)?;
         Ok(count)
     });
-    if back.is_ok() {
-        journal.set_functions(pf.bdf, None)?;
-    }
     Err(BindingError::FunctionsNotChanged {
         bdf: pf.bdf,
         cause: Box::new(cause),
@@ -287,11 +332,30 @@ fn put_back(change: &Change<'_>, entry: &FunctionsEntry) -> Result<u16, BindingE
         token: None,
         allow: Vec::new(),
     };
-    let facts = Facts::of(host, pf, &sriov_of(host, pf)?)?;
+    let facts = Facts::of(host, pf, &sriov_of(host, pf)?, entry.before)?;
     perform(&uninterrupted, &steps(&facts, &wanted)?)?;
     forget(change, &before)?;
     verify(host, pf, entry.before)?;
     Ok(entry.before)
+}
+
+/// There are as many functions as the entry says: what it has noted is given back if there are none, and what of it has to be remembered
+/// as long as there are some is kept.
+fn settle(change: &Change<'_>, entry: &FunctionsEntry) -> Result<(), BindingError> {
+    let Change {
+        host, journal, pf, ..
+    } = *change;
+    if entry.before == 0 && entry.flexible.is_some() {
+        journal.set_functions(pf.bdf, Some(entry))?;
+        flexible::give_back(change, entry)?;
+    }
+    let is_needed = entry.before > 0 && (entry.token.is_some() || entry.flexible.is_some());
+    let kept = is_needed.then(|| entry.in_phase(FunctionsPhase::Kept));
+    journal.set_functions(pf.bdf, kept.as_ref())?;
+    match kept.and_then(|kept| kept.token) {
+        Some(token) => token::keep(journal, &sriov_of(host, pf)?.functions, &token),
+        None => Ok(()),
+    }
 }
 
 /// Forgets what the journal says of those functions that were removed, made anew ones included: they are new devices.

@@ -1,8 +1,8 @@
 //! From the virtual functions that there are to those that there are to be: the steps, in order.
 
 use super::super::nvme::{Shortage, Virtualization};
-use super::super::{BindingError, Step};
-use super::FunctionsWanted;
+use super::super::{BindingError, Flexible, Step};
+use super::{FunctionsWanted, flexible};
 use crate::host::{Host, PciDevice, Sriov, is_vfio_driver};
 use crate::types::Bdf;
 
@@ -10,25 +10,31 @@ const ENABLE_SRIOV: &str = "/sys/module/vfio_pci/parameters/enable_sriov";
 
 /// What the steps depend on.
 pub(super) struct Facts {
-    bdf: Bdf,
+    pub bdf: Bdf,
     now: u16,
     autoprobe: Option<bool>,
     /// Where the functions will be.
     places: Vec<Bdf>,
     /// Whether vfio-pci has the physical function, and does not make virtual ones yet.
     vfio_refuses: bool,
+    /// What its NVMe controller said, which is asked only when there are to be functions: they can be removed without its help.
     nvme: Option<Virtualization>,
 }
 
 impl Facts {
-    pub fn of(host: &Host, pf: &PciDevice, sriov: &Sriov) -> Result<Self, BindingError> {
+    /// What the steps to `count` functions depend on.
+    pub fn of(
+        host: &Host,
+        pf: &PciDevice,
+        sriov: &Sriov,
+        count: u16,
+    ) -> Result<Self, BindingError> {
         let on_vfio = pf.driver.as_deref().is_some_and(is_vfio_driver);
-        let nvme =
-            Virtualization::of(host, pf.bdf).map_err(|(node, cause)| BindingError::Nvme {
-                bdf: pf.bdf,
-                node,
-                cause,
-            })?;
+        let nvme = if count == 0 || count == sriov.count() {
+            None
+        } else {
+            flexible::ask(host, pf.bdf)?
+        };
         Ok(Self {
             bdf: pf.bdf,
             now: sriov.count(),
@@ -37,6 +43,11 @@ impl Facts {
             vfio_refuses: on_vfio && !host.module_switch("vfio_pci", "enable_sriov"),
             nvme,
         })
+    }
+
+    /// What its NVMe controller keeps, if it was asked.
+    pub fn flexible(&self) -> Option<Flexible> {
+        self.nvme.as_ref().map(Virtualization::flexible)
     }
 
     fn number(&self, count: u16) -> Step {

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use super::steps::{Facts, steps};
 use super::{
     Change, FunctionsWanted, VirtualFunctions, begin, change, check, entry, found, put_back,
-    refuse_in_use, remembered, sriov_of, wait_until_usable,
+    refuse_in_use, remembered, settle, sriov_of, steps_back, wait_until_usable,
 };
 use crate::binding::lock::Locks;
 use crate::binding::signals::HeldSignals;
@@ -38,7 +38,8 @@ impl<'h> TemporaryFunctions<'h> {
         }
         let (locks, _signals) = begin(host, &journal, pf)?;
         let sriov = check(host, &journal, pf, &wanted(most))?;
-        let entry = entry(host, pf, &sriov, None).in_phase(FunctionsPhase::Temporary);
+        let entry =
+            entry(host, &journal, pf, &sriov, &wanted(most))?.in_phase(FunctionsPhase::Temporary);
         Ok(Self {
             host,
             core: Kernel(host),
@@ -72,8 +73,9 @@ impl<'h> TemporaryFunctions<'h> {
         if sriov.count() != self.entry.before {
             refuse_in_use(self.host, &sriov, &[])?;
         }
-        let restored = put_back(&self.change(&|| None), &self.entry)?;
-        self.journal.set_functions(self.pf.bdf, None)?;
+        let change = self.change(&|| None);
+        let restored = put_back(&change, &self.entry)?;
+        settle(&change, &self.entry)?;
         Ok(restored)
     }
 
@@ -141,7 +143,7 @@ pub fn restore_functions(host: &Host, pf: &PciDevice) -> Result<Option<u16>, Bin
         signal: &|| None,
     };
     let restored = put_back(&change, &entry)?;
-    journal.set_functions(pf.bdf, None)?;
+    settle(&change, &entry)?;
     Ok(Some(restored))
 }
 
@@ -163,5 +165,7 @@ pub fn plan_restore_functions(host: &Host, pf: &PciDevice) -> Result<Vec<Step>, 
         token: None,
         allow: Vec::new(),
     };
-    steps(&Facts::of(host, pf, &sriov)?, &wanted)
+    let mut planned = steps(&Facts::of(host, pf, &sriov, wanted.count)?, &wanted)?;
+    planned.extend(steps_back(host, pf, &wanted, &entry)?);
+    Ok(planned)
 }

@@ -89,8 +89,8 @@ impl Model {
 }
 
 impl DriverCore for Model {
-    fn state(&self, _bdf: Bdf) -> DriverState {
-        DriverState::default()
+    fn state(&self, _bdf: Bdf) -> Result<DriverState, BindingError> {
+        Ok(DriverState::default())
     }
 
     fn is_loaded(&self, _driver: &str) -> bool {
@@ -141,7 +141,8 @@ fn run(
     let host = model.host();
     let journal = Journal::of(&host);
     let pf = host.device(pf_bdf()).unwrap();
-    let entry = entry(&host, &pf, &host.sriov(pf.bdf).unwrap(), None);
+    let sriov = host.sriov(pf.bdf).unwrap();
+    let entry = entry(&host, &journal, &pf, &sriov, wanted).unwrap();
     let parts = Change {
         host: &host,
         core: model,

@@ -28,11 +28,7 @@ pub fn new_token() -> Result<String, BindingError> {
 }
 
 /// Lets the functions be opened with the token.
-pub(super) fn keep(
-    journal: &Journal,
-    functions: &[PciDevice],
-    token: &str,
-) -> Result<(), BindingError> {
+pub(super) fn keep(journal: &Journal, functions: &[Bdf], token: &str) -> Result<(), BindingError> {
     let folder = journal.folder().join(FOLDER);
     let made = DirBuilder::new()
         .recursive(true)
@@ -40,9 +36,10 @@ pub(super) fn keep(
         .create(&folder);
     made.map_err(|error| failed("make", &folder, &error))?;
     for function in functions {
-        let link = link(journal, function.bdf, token);
+        let link = link(journal, *function, token);
         remove(&link)?;
-        symlink(function.sysfs(), &link).map_err(|error| failed("make", &link, &error))?;
+        symlink(format!("/sys/bus/pci/devices/{function}"), &link)
+            .map_err(|error| failed("make", &link, &error))?;
     }
     Ok(())
 }

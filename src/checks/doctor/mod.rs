@@ -14,8 +14,8 @@ mod vfio;
 pub use diagnosis::{Diagnosis, Health};
 
 use crate::host::{
-    CommandLineChange, DeviceProfile, Distribution, Host, IommuGroup, KernelNames, KernelOption,
-    PciDevice, is_vfio_driver,
+    CommandLineChange, DeviceProfile, Distribution, Host, IommuGroup, KernelOption, PciDevice,
+    Usage, is_vfio_driver,
 };
 use crate::types::{Bdf, Size};
 
@@ -135,10 +135,10 @@ impl<'h> Ground<'h> {
             .collect()
     }
 
-    /// Runs all checks of a device. `names` are those of all that devices provide.
+    /// Runs all checks of a device. `usage` is for all devices of the host.
     #[must_use]
-    pub fn examine_device(&self, device: &PciDevice, names: &KernelNames) -> Vec<Examined> {
-        let profile = self.host.profile(device, &self.devices, names);
+    pub fn examine_device(&self, device: &PciDevice, usage: &Usage<'_>) -> Vec<Examined> {
+        let profile = self.host.profile(device, &self.devices, usage);
         DEVICE_CHECKS
             .iter()
             .map(|check| Examined {

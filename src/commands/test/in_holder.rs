@@ -1,6 +1,5 @@
 //! `test --in-holder`: the checks inside the process that holds the device.
 
-use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 
 use super::super::holder::nothing_mapped;
@@ -8,7 +7,7 @@ use super::super::{Context, class_of};
 use super::{Opened, Plan, class_of_all, device_report, limits, subject};
 use crate::engine;
 use crate::host::Host;
-use crate::report::{HeldTestReport, Progress, Report, Style, TestReport};
+use crate::report::{HeldTestReport, Progress, Report, Style, TestReport, print};
 use crate::session::protocol::{Answer, Request, TestRequest, Tested};
 use crate::session::{Client, Failure, TestSite};
 use crate::types::{ExitClass, TestScope};
@@ -45,7 +44,7 @@ pub fn run(
             return Err(client.strange().into());
         };
         if !context.output.json() {
-            io::stdout().lock().write_all(tested.text.as_bytes())?;
+            print(|out| out.write_all(tested.text.as_bytes()))?;
         }
         classes.push(tested.class);
         reports.push(tested.report);

@@ -37,7 +37,7 @@ pub fn examine_place(
     let Ok(found) = host.device(device) else {
         return;
     };
-    for examined in ground.examine_device(&found, &host.kernel_names()) {
+    for examined in ground.examine_device(&found, &host.usage(&host.kernel_names())) {
         if checks.contains(&examined.id) {
             let watch = Watch::begin();
             let judged = Judged::from(examined.diagnosis);

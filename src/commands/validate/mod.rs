@@ -82,7 +82,6 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
         interrupted,
         seconds: begin.elapsed().as_secs_f64(),
     });
-    context.output.emit(&report)?;
     let mut written = files::write(args, &report);
     if let Some(path) = &args.write_expect {
         if report.class() == ExitClass::Done {
@@ -94,6 +93,7 @@ pub fn run(args: &ValidateArgs, context: &Context) -> anyhow::Result<ExitClass> 
             );
         }
     }
+    context.output.emit(&report)?;
     Ok(output_file::told(written, report.class()))
 }
 

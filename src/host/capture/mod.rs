@@ -398,6 +398,56 @@ mod tests {
     }
 
     #[test]
+    fn who_has_a_device_open_is_shown_and_no_uuid() {
+        let modalias = b"pci:v00008086d000010C9sv00008086sd0000A03Cbc02sc00i00\n";
+        let (_source, host) = host(
+            &[
+                ("sys/bus/pci/devices/0000:01:00.0/modalias", modalias),
+                ("sys/bus/pci/devices/0000:02:00.0/modalias", modalias),
+                (
+                    "sys/devices/pci0000:00/0000:01:00.0/uio/uio0/uevent",
+                    b"MAJOR=240\nDEVNAME=uio0\nNAME=private\n",
+                ),
+                (
+                    "proc/driver/nvidia/gpus/0000:02:00.0/information",
+                    b"GPU UUID: \t private\nDevice Minor: \t 1\n",
+                ),
+                ("proc/7/comm", b"testpmd\n"),
+                ("proc/8/comm", b"private\n"),
+            ],
+            &[
+                (
+                    "sys/dev/char/240:0",
+                    "../../devices/pci0000:00/0000:01:00.0/uio/uio0",
+                ),
+                ("sys/dev/char/1:3", "../../devices/virtual/mem/null"),
+                ("proc/7/fd/3", "/dev/uio0"),
+                ("proc/7/fd/4", "/dev/nvidia1"),
+                ("proc/8/fd/3", "/dev/null"),
+            ],
+        );
+        let ask = |host: &Host| {
+            ["01:00.0", "02:00.0"].map(|bdf| host.uses(&host.device(bdf.parse().unwrap()).unwrap()))
+        };
+        let (recorded, recording) = host.recorded();
+        let uses = ask(&recorded);
+        assert!(uses.iter().all(|uses| uses.len() == 1), "{uses:?}");
+        // Not even if more than the program needs were read.
+        recorded.text("/proc/driver/nvidia/gpus/0000:02:00.0/information", 1000);
+        let copy = tempfile::tempdir().unwrap();
+
+        host.write_capture(&recording, copy.path()).unwrap();
+
+        assert_eq!(ask(&Host::at(copy.path())), uses);
+        let output = std::process::Command::new("grep")
+            .args(["-r", "private"])
+            .arg(copy.path())
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    }
+
+    #[test]
     fn links_in_a_circle_are_an_error_and_links_out_stay_in() {
         let (_source, host) = host(
             &[],

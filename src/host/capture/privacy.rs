@@ -28,7 +28,10 @@ const HARMLESS: [&str; 18] = [
 ];
 
 /// Folders outside of sysfs of which the same is true.
-const HARMLESS_FOLDERS: [&str; 3] = ["/lib/modules", "/boot", "/usr/lib/kernel"];
+const HARMLESS_FOLDERS: [&str; 4] = ["/lib/modules", "/boot", "/usr/lib/kernel", NVIDIA];
+
+/// Here but for identities, see [`minors`].
+const NVIDIA: &str = "/proc/driver/nvidia/gpus";
 
 /// Words in the names of sysfs files that hold serial numbers, MAC addresses and other identities.
 const IDENTITIES: [&str; 7] = ["serial", "address", "uuid", "wwid", "nguid", "eui", "vpd"];
@@ -55,10 +58,10 @@ const PARAMETERS: [&str; 18] = [
     "module_blacklist=",
 ];
 
-/// Nodes of devices, by how they begin: who has them open is shown.
+/// Nodes of devices, by how they begin: who has them open is shown. So it is of the character devices whose names were read.
 const DEVICE_NODES: [&str; 6] = [
     "/dev/vfio/",
-    "/dev/dri/",
+    "/dev/nvidia",
     "/dev/nvme",
     "/dev/ng",
     "/dev/sd",
@@ -80,6 +83,8 @@ const SOME_ADDRESS: &str = "20010db8000000000000000000000001";
 /// What stands for names that tell a MAC address, and which processes may be shown.
 pub(super) struct Privacy {
     renamed: BTreeMap<String, String>,
+    /// The nodes of PCI devices' character devices.
+    nodes: BTreeSet<PathBuf>,
     /// Those that hold a device.
     holders: BTreeSet<u32>,
 }
@@ -98,14 +103,17 @@ impl Privacy {
                 }
             }
         }
+        let mut privacy = Self {
+            renamed,
+            nodes: all.iter().flat_map(nodes_named).collect(),
+            holders: BTreeSet::new(),
+        };
         let holds = |(path, seen): (&PathBuf, &Seen)| match seen {
-            Seen::Link(target) if is_device_node(target) => process_of(path),
+            Seen::Link(target) if privacy.is_device_node(target) => process_of(path),
             _ => None,
         };
-        Self {
-            renamed,
-            holders: all.iter().filter_map(holds).collect(),
-        }
+        privacy.holders = all.iter().filter_map(holds).collect();
+        privacy
     }
 
     /// Whether what was seen may be written at all.
@@ -113,7 +121,7 @@ impl Privacy {
         let process = process_of(path);
         match seen {
             // Of processes only those that hold a device: their link to its node, and what they are called.
-            Seen::Link(target) if process.is_some() => is_device_node(target),
+            Seen::Link(target) if process.is_some() => self.is_device_node(target),
             Seen::File(_) if process.is_some() => {
                 path.ends_with("comm") && process.is_some_and(|pid| self.holders.contains(&pid))
             }
@@ -141,6 +149,7 @@ impl Privacy {
             Some("/proc/net/if_inet6") => addresses(&text()).into_bytes(),
             Some("/proc/net/ipv6_route") => default_routes_v6(&text()).into_bytes(),
             Some("/proc/self/mountinfo") => mounts(&text()).into_bytes(),
+            _ if path.starts_with(NVIDIA) => minors(&text()).into_bytes(),
             _ if path.starts_with("/sys/bus/pci") && path.ends_with("config") => {
                 let mut bytes = content.to_vec();
                 if let Some(serial) = ConfigSpace::new(content.to_vec()).serial_number() {
@@ -153,6 +162,11 @@ impl Privacy {
             }
             _ => text().into_bytes(),
         }
+    }
+
+    fn is_device_node(&self, target: &Path) -> bool {
+        let text = target.to_string_lossy();
+        self.nodes.contains(target) || DEVICE_NODES.iter().any(|start| text.starts_with(start))
     }
 
     pub(super) fn rename(&self, text: &str) -> String {
@@ -247,9 +261,21 @@ fn mounts(text: &str) -> String {
     text.lines().filter_map(line).collect()
 }
 
-fn is_device_node(target: &Path) -> bool {
-    let target = target.to_string_lossy();
-    DEVICE_NODES.iter().any(|start| target.starts_with(start))
+/// The numbers of NVIDIA's nodes, without the UUIDs of the devices.
+fn minors(text: &str) -> String {
+    let lines = text.lines().filter(|line| line.starts_with("Device Minor"));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// The nodes that were read of a character device.
+fn nodes_named((path, seen): (&PathBuf, &Seen)) -> Vec<PathBuf> {
+    match seen {
+        Seen::Lines(lines) if path.starts_with("/sys/dev/char") => lines
+            .iter()
+            .filter_map(|line| Some(Path::new("/dev").join(line.strip_prefix("DEVNAME=")?)))
+            .collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// The process that a path in /proc is about.

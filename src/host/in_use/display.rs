@@ -1,6 +1,6 @@
 //! Whether a display device shows something.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Usage, Use};
 use crate::host::PciDevice;
@@ -96,15 +96,6 @@ impl Usage<'_> {
                 });
                 connectors
             })
-            .collect()
-    }
-
-    /// The nodes by which processes draw.
-    pub(super) fn graphics_nodes(&self, device: &PciDevice) -> Vec<PathBuf> {
-        self.host
-            .names(device.sysfs().join("drm"))
-            .into_iter()
-            .map(|name| Path::new("/dev/dri").join(name))
             .collect()
     }
 }

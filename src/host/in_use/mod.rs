@@ -2,16 +2,19 @@
 
 mod disk;
 mod display;
+mod elsewhere;
 mod network;
+mod nodes;
 mod routes;
 mod sessions;
 
 use std::cell::OnceCell;
-use std::path::PathBuf;
 
 use super::{Holder, Host, KernelNames, NameKind, PciDevice};
 use crate::types::{Bdf, UseReason};
 use disk::Volumes;
+use elsewhere::FarInterface;
+use nodes::{CharacterDevices, OpenNodes};
 use routes::Routes;
 use sessions::Sockets;
 
@@ -64,10 +67,13 @@ enum Look {
 #[derive(Debug)]
 pub struct Usage<'a> {
     host: &'a Host,
-    names: &'a KernelNames,
+    pub(super) names: &'a KernelNames,
     volumes: OnceCell<Volumes>,
     routes: OnceCell<Routes>,
     sockets: OnceCell<Sockets>,
+    far_interfaces: OnceCell<Vec<FarInterface>>,
+    character_devices: OnceCell<CharacterDevices>,
+    open_nodes: OnceCell<OpenNodes>,
 }
 
 impl Host {
@@ -80,6 +86,9 @@ impl Host {
             volumes: OnceCell::new(),
             routes: OnceCell::new(),
             sockets: OnceCell::new(),
+            far_interfaces: OnceCell::new(),
+            character_devices: OnceCell::new(),
+            open_nodes: OnceCell::new(),
         }
     }
 
@@ -119,42 +128,9 @@ impl Usage<'_> {
         found.extend(self.other_namespace(device));
         found.extend(self.display(device));
         if look == Look::Close {
-            found.extend(self.opened(&self.nodes(device)));
+            found.extend(self.opened(device));
         }
         found
-    }
-
-    /// Nodes in `/dev` by which a process may have open what the device's own driver offers: disks, NVMe controllers, graphics.
-    fn nodes(&self, device: &PciDevice) -> Vec<PathBuf> {
-        let mut nodes = self.graphics_nodes(device);
-        for name in self.names.of(device.bdf) {
-            match name.kind {
-                NameKind::Disk => nodes.extend(self.disk_nodes(&name.name)),
-                NameKind::Nvme => nodes.push(PathBuf::from("/dev").join(&name.name)),
-                NameKind::Network => {}
-            }
-        }
-        nodes
-    }
-
-    /// The processes that have one of these nodes open.
-    fn opened(&self, nodes: &[PathBuf]) -> Vec<Use> {
-        if nodes.is_empty() {
-            return Vec::new();
-        }
-        let holders = self.host.holders(nodes);
-        holders
-            .iter()
-            // udev looks at each new disk for a moment, as this program does, and lets go by itself.
-            .filter(|holder| !holder.command.contains("udev") && holder.command != "iommu-tool")
-            .map(|holder| {
-                Use::new(
-                    UseReason::Open,
-                    format!("{} has {} open", holder.process(), holder.node.display()),
-                    format!("end process {}", holder.pid),
-                )
-            })
-            .collect()
     }
 
     /// The virtual functions of a physical one, and what uses those.

@@ -57,6 +57,9 @@ impl Usage<'_> {
             found.extend(self.sessions(&names));
             for layer in &layers {
                 found.extend(self.packet_sockets(layer));
+                if let Some(number) = self.number(&layer.name) {
+                    found.extend(self.carried_elsewhere(number, &layer.words));
+                }
             }
         }
         found
@@ -79,14 +82,13 @@ impl Usage<'_> {
         };
         let folder = Path::new(NET).join(above);
         let kind = self.host.interface_kind(above);
+        if let Some((reason, what)) = kind.as_deref().and_then(carried) {
+            return carries(reason, what);
+        }
         match kind.as_deref() {
             Some("bond") => part(UseReason::Bond, "bond"),
             Some("team") => part(UseReason::Bond, "team"),
             Some("bridge") => part(UseReason::Bridge, "bridge"),
-            Some("vlan") => carries(UseReason::Vlan, "VLAN"),
-            Some(kind @ ("macvlan" | "macvtap" | "ipvlan" | "ipvtap")) => {
-                carries(UseReason::Macvlan, kind)
-            }
             _ if self.host.exists(folder.join("bonding")) => part(UseReason::Bond, "bond"),
             _ if self.host.exists(folder.join("bridge")) => part(UseReason::Bridge, "bridge"),
             _ if above == "ovs-system" => Use::new(
@@ -172,11 +174,13 @@ impl Usage<'_> {
         ))
     }
 
+    fn number(&self, interface: &str) -> Option<u32> {
+        let file = Path::new(NET).join(interface).join("ifindex");
+        self.host.parsed(file)
+    }
+
     fn packet_sockets(&self, layer: &Layer) -> Option<Use> {
-        let index = self
-            .host
-            .parsed(Path::new(NET).join(&layer.name).join("ifindex"))?;
-        let links = self.sockets().packet_sockets_on(index);
+        let links = self.sockets().packet_sockets_on(self.number(&layer.name)?);
         if links.is_empty() {
             return None;
         }
@@ -223,6 +227,15 @@ impl Usage<'_> {
                 "'lsns -t net' lists them; there: ip link set NAME netns 1",
             )
         })
+    }
+}
+
+/// What an interface of this kind counts as, and is called, where it is carried by another one.
+pub(super) fn carried(kind: &str) -> Option<(UseReason, &str)> {
+    match kind {
+        "vlan" => Some((UseReason::Vlan, "VLAN")),
+        "macvlan" | "macvtap" | "ipvlan" | "ipvtap" => Some((UseReason::Macvlan, kind)),
+        _ => None,
     }
 }
 

@@ -14,7 +14,7 @@ const RTF_REJECT: u32 = 0x200;
 const RTF_ANYCAST: u32 = 0x10_0000;
 const RTF_LOCAL: u32 = 0x8000_0000;
 
-/// The scope of link-local IPv6 addresses in if_inet6, which come by themselves and count for nothing.
+/// The scope of link-local IPv6 addresses in if_inet6. They come by themselves, so alone they are no use of an interface.
 const LINK_LOCAL: &str = "20";
 
 /// The addresses that start alike.
@@ -60,8 +60,17 @@ pub(super) struct Routes {
     routes: Vec<Route>,
     /// The host's IPv4 addresses; `None` if the kernel does not say them.
     local: Option<Vec<Ipv4Addr>>,
-    /// Interface, address, length of its prefix.
-    addresses: Vec<(String, Ipv6Addr, u8)>,
+    addresses: Vec<Address>,
+}
+
+/// An IPv6 address of the host.
+#[derive(Debug)]
+struct Address {
+    interface: String,
+    address: Ipv6Addr,
+    /// Of its prefix.
+    length: u8,
+    is_link_local: bool,
 }
 
 impl Routes {
@@ -81,8 +90,35 @@ impl Routes {
         }
     }
 
-    /// The interface by which packets to an address leave, if a route leads there.
-    pub(super) fn way_to(&self, address: IpAddr) -> Option<&str> {
+    /// The interfaces that a connection goes by: those that have its local address, and that by which its packets leave. None if
+    /// both ends are the host's own.
+    pub(super) fn ways_between(&self, local: IpAddr, remote: IpAddr) -> Vec<&str> {
+        let at_local = self.having(local);
+        let is_own = match remote {
+            // Each network may have a host of this address, so it is the host's own only where the connection is.
+            IpAddr::V6(v6) if is_link_local(v6) => {
+                let at_remote = self.having(remote);
+                at_remote.iter().any(|name| at_local.contains(name))
+            }
+            IpAddr::V4(v4) => self.local.iter().flatten().any(|own| *own == v4),
+            IpAddr::V6(_) => !self.having(remote).is_empty(),
+        };
+        if is_own || remote.is_loopback() {
+            return Vec::new();
+        }
+        let routed = [local, remote].map(|address| self.way_to(address));
+        at_local
+            .into_iter()
+            .chain(routed.into_iter().flatten())
+            .collect()
+    }
+
+    /// The interface by which packets to an address leave, if a route leads there. To a link-local address none does: the interface
+    /// goes with the address, and that of a connection is not in procfs.
+    fn way_to(&self, address: IpAddr) -> Option<&str> {
+        if matches!(address, IpAddr::V6(v6) if is_link_local(v6)) {
+            return None;
+        }
         self.routes
             .iter()
             .filter(|route| route.destination.contains(address))
@@ -90,13 +126,19 @@ impl Routes {
             .map(|route| route.interface.as_str())
     }
 
-    /// Whether an address is one of the host's own.
-    pub(super) fn is_own(&self, address: IpAddr) -> bool {
-        address.is_loopback()
-            || match address {
-                IpAddr::V4(v4) => self.local.iter().flatten().any(|own| *own == v4),
-                IpAddr::V6(v6) => self.addresses.iter().any(|(_, own, _)| *own == v6),
-            }
+    /// The interfaces that have an IPv6 address. Several may have the same link-local one.
+    fn having(&self, address: IpAddr) -> Vec<&str> {
+        let own = self.addresses.iter();
+        own.filter(|own| IpAddr::V6(own.address) == address)
+            .map(|own| own.interface.as_str())
+            .collect()
+    }
+
+    /// The IPv6 addresses of an interface that did not come by themselves.
+    fn given(&self, interface: &str) -> impl Iterator<Item = &Address> {
+        self.addresses
+            .iter()
+            .filter(move |own| own.interface == interface && !own.is_link_local)
     }
 
     /// The addresses of an interface, with the length of their prefix. Where the kernel does not say them, the networks that the
@@ -114,8 +156,8 @@ impl Routes {
                     .collect(),
             })
             .collect();
-        let v6 = self.addresses.iter().filter(|(name, ..)| name == interface);
-        found.extend(v6.map(|(_, address, length)| format!("{address}/{length}")));
+        let v6 = self.given(interface);
+        found.extend(v6.map(|own| format!("{}/{}", own.address, own.length)));
         found.sort_unstable();
         found.dedup();
         found
@@ -129,9 +171,8 @@ impl Routes {
                 local.iter().any(|own| prefix.contains(IpAddr::V4(*own)))
             }
             (IpAddr::V6(_), _) => self
-                .addresses
-                .iter()
-                .any(|(name, own, _)| name == interface && prefix.contains(IpAddr::V6(*own))),
+                .given(interface)
+                .any(|own| prefix.contains(IpAddr::V6(own.address))),
         };
         self.routes
             .iter()
@@ -193,7 +234,7 @@ fn parse_v6(line: &str) -> Option<Route> {
     let interface = *fields.get(9)?;
     let (destination, next) = (address(0)?, address(4)?);
     let is_own = flags & (RTF_REJECT | RTF_ANYCAST | RTF_LOCAL) != 0 || interface == "lo";
-    if is_own || destination.is_multicast() || destination.segments()[0] & 0xffc0 == 0xfe80 {
+    if is_own || destination.is_multicast() || is_link_local(destination) {
         return None;
     }
     Some(Route {
@@ -208,14 +249,22 @@ fn parse_v6(line: &str) -> Option<Route> {
 
 /// A line of /proc/net/if_inet6: address, number of the interface, length, scope, flags, interface (`if6_seq_show` of
 /// net/ipv6/addrconf.c).
-fn parse_address(line: &str) -> Option<(String, Ipv6Addr, u8)> {
+fn parse_address(line: &str) -> Option<Address> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let digits = fields.first().filter(|digits| digits.len() == 32)?;
     let address = Ipv6Addr::from(u128::from_str_radix(digits, 16).ok()?);
-    let length = u8::from_str_radix(fields.get(2)?, 16).ok()?;
-    let interface = (*fields.get(5)?).to_owned();
-    (*fields.get(3)? != LINK_LOCAL && !address.is_loopback())
-        .then_some((interface, address, length))
+    let found = Address {
+        interface: (*fields.get(5)?).to_owned(),
+        address,
+        length: u8::from_str_radix(fields.get(2)?, 16).ok()?,
+        is_link_local: *fields.get(3)? == LINK_LOCAL,
+    };
+    (!address.is_loopback()).then_some(found)
+}
+
+/// Whether an address is in fe80::/10 (RFC 4291, section 2.5.6).
+fn is_link_local(address: Ipv6Addr) -> bool {
+    address.segments()[0] & 0xffc0 == 0xfe80
 }
 
 /// The addresses in /proc/net/fib_trie: a line `|-- 10.0.2.15` and below it `/32 host LOCAL` (`fib_trie_seq_show` of

@@ -62,16 +62,11 @@ impl Sockets {
 
     /// The connections to other hosts whose local address is on one of these interfaces, or whose packets leave by one.
     pub(super) fn sessions_by(&self, routes: &Routes, interfaces: &[&str]) -> Vec<&Session> {
-        let is_one = |address| {
-            routes
-                .way_to(address)
-                .is_some_and(|interface| interfaces.contains(&interface))
+        let goes_by_one = |session: &&Session| {
+            let ways = routes.ways_between(session.local.0, session.remote.0);
+            ways.iter().any(|way| interfaces.contains(way))
         };
-        self.sessions
-            .iter()
-            .filter(|session| !routes.is_own(session.remote.0))
-            .filter(|session| is_one(session.local.0) || is_one(session.remote.0))
-            .collect()
+        self.sessions.iter().filter(goes_by_one).collect()
     }
 
     /// The packet sockets that are bound to an interface, as links in `/proc/PID/fd` name them.

@@ -15,13 +15,13 @@ const NIC: (&str, &str) = (
     "pci:v00008086d000010C9sv00008086sd0000A03Cbc02sc00i00\n",
 );
 /// Of a graphics card.
-const GPU: (&str, &str) = (
+pub(super) const GPU: (&str, &str) = (
     "sys/bus/pci/devices/0000:01:00.0/modalias",
     "pci:v00001002d0000731Fsv00001002sd00000B36bc03sc00i00\n",
 );
 
 /// What uses the device at 01:00.0 of a host with these files and links.
-fn found(files: &[(&str, &str)], links: &[(&str, &str)]) -> Vec<Use> {
+pub(super) fn found(files: &[(&str, &str)], links: &[(&str, &str)]) -> Vec<Use> {
     let (folder, host) = host_of_files(files);
     for (path, target) in links {
         let path = folder.path().join(path);
@@ -33,7 +33,7 @@ fn found(files: &[(&str, &str)], links: &[(&str, &str)]) -> Vec<Use> {
 }
 
 /// The reasons and evidence, as `mounted: nvme0n1 is mounted at /`.
-fn said(uses: &[Use]) -> Vec<String> {
+pub(super) fn said(uses: &[Use]) -> Vec<String> {
     uses.iter()
         .map(|one| format!("{}: {}", one.reason, one.evidence))
         .collect()
@@ -335,6 +335,54 @@ fn sessions_with_other_hosts_and_packet_sockets_count() {
 }
 
 #[test]
+fn a_session_of_link_local_addresses_goes_by_the_interface_that_has_the_local_one() {
+    let zero = "0".repeat(32);
+    let own = |number, interface| {
+        format!("fe80000000000000000000000000000{number} 02 40 20 80 {interface}\n")
+    };
+    let default_by = |interface| {
+        format!(
+            "{zero} 00 {zero} 00 fe800000000000000000000000000005 00000400 00000001 00000000 00450003 {interface}\n"
+        )
+    };
+    let login = |local, remote| {
+        let end = |number| format!("000080FE00000000000000000{number}000000");
+        let (local, remote) = (end(local), end(remote));
+        format!(
+            "0: {local}:0016 {remote}:C350 01 00000000:00000000 00:00000000 00000000 0 0 104 1\n"
+        )
+    };
+    let session = |addresses: &str, routes: &str, tcp: &str| {
+        interface(&[
+            ("proc/net/if_inet6", addresses),
+            ("proc/net/ipv6_route", routes),
+            ("proc/net/tcp6", tcp),
+        ])
+    };
+    let expected = ["session: TCP sessions go by eth0: a remote login, fe80::9 to fe80::1 port 22"];
+
+    let first = own(1, "eth0");
+    assert_eq!(session(&first, "", &login(1, 9)), expected);
+    // Not where the default route leads.
+    assert_eq!(session(&first, &default_by("eth1"), &login(1, 9)), expected);
+    let second = own(1, "eth1");
+    assert_eq!(
+        session(&second, &default_by("eth0"), &login(1, 9)),
+        ["route: the default route by fe80::5 goes out by eth0"]
+    );
+    // Which of two interfaces with the same address cannot be told, so it counts for each.
+    assert_eq!(
+        session(&format!("{first}{second}"), "", &login(1, 9)),
+        expected
+    );
+    // The other end is another host, though an interface elsewhere has the same address; but no host talks to itself by a card.
+    let elsewhere = format!("{first}{}", own(9, "br0"));
+    assert_eq!(session(&elsewhere, "", &login(1, 9)), expected);
+    let both = format!("{first}{}", own(9, "eth0"));
+    assert_eq!(session(&both, "", &login(1, 9)), [""; 0]);
+}
+
+#[test]
 fn an_interface_in_another_network_namespace_leaves_an_empty_folder() {
     let (folder, host) = host_of_files(&[NIC]);
     let own = folder.path().join(DEVICE);
@@ -391,20 +439,6 @@ fn a_display_with_the_console_or_a_picture_is_in_use() {
         ["display: the monitor at card0-HDMI-A-1 shows a picture"]
     );
     assert_eq!(connector("disabled\n"), [""; 0]);
-}
-
-#[test]
-fn processes_that_have_a_node_open_are_named() {
-    let card = "sys/bus/pci/devices/0000:01:00.0/drm/card0/dev";
-    let open = |command: &str| {
-        let files = [GPU, (card, "226:0\n"), ("proc/42/comm", command)];
-        said(&found(&files, &[("proc/42/fd/9", "/dev/dri/card0")]))
-    };
-    assert_eq!(
-        open("Xorg\n"),
-        ["open: Xorg (process 42) has /dev/dri/card0 open"]
-    );
-    assert_eq!(open("(udev-worker)\n"), [""; 0]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub use words::row_name;
 use std::io::{self, Write};
 
 use super::duration::duration;
+use super::series::confidence;
 use super::{Report, Style};
 use crate::bench::{
     ANY_PAGES, Comparison, Fit, MeasuredDevice, Record, Route, SAMPLES_FOR_P99, Series,
@@ -150,11 +151,12 @@ impl Record {
     fn write_legend(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
-            "Times are medians: half of the calls took no longer. ±: where the median is with 95 % confidence. p99: 99 of 100 took no longer,"
+            "Times are medians: half of the calls took no longer. ±: where the median is {}.",
+            confidence(self)
         )?;
         writeln!(
             out,
-            "shown from {SAMPLES_FOR_P99} samples on. Reading the clock takes {}, and is in every time once.",
+            "p99: 99 of 100 took no longer, shown from {SAMPLES_FOR_P99} samples on. Reading the clock takes {}, and is in every time once.",
             duration(self.method.clock)
         )?;
         let outliers: usize = self.series.iter().map(|one| one.summary.outliers).sum();
@@ -236,6 +238,10 @@ mod tests {
         }
         assert!(row(&["24G", "through", "iommufd,"]).is_some(), "{text}");
         assert!(text.contains("not measured: file, type1"), "{text}");
+        assert!(
+            text.contains("confidence, by how much launches differ.\n"),
+            "{text}"
+        );
         assert!(!text.contains("PARTIAL"));
     }
 

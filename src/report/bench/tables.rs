@@ -3,10 +3,10 @@
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use super::words::{bytes, ratio_name, ratio_text};
-use crate::bench::{Interval, Key, Phase, Ratio, Route, Series};
+use crate::bench::{Key, Phase, Ratio, Route, Series};
 use crate::report::Style;
 use crate::report::duration::duration;
-use crate::report::series::size;
+use crate::report::series::{self, size};
 use crate::report::sparkline::sparkline;
 use crate::types::Suite;
 
@@ -231,14 +231,7 @@ impl Columns {
     }
 }
 
-/// How far the median may be off, as a part of it.
+/// How far the median may be off.
 fn uncertainty(series: &Series) -> String {
-    let time = series.summary.p50 as f64;
-    match series.summary.interval {
-        Some(Interval { low, high }) if time > 0.0 => {
-            let off = (high - time).max(time - low) / time * 100.0;
-            format!("{off:.1} %")
-        }
-        _ => "?".to_owned(),
-    }
+    series::uncertainty(&series.summary).unwrap_or_else(|| "?".to_owned())
 }

@@ -27,7 +27,7 @@ pub fn ratio_name(suite: Suite) -> &'static str {
     }
 }
 
-/// A ratio, and where it is with 95 % confidence. For threads how many times as much they do.
+/// A ratio, and where it is. For threads how many times as much they do.
 pub fn ratio_text(suite: Suite, ratio: Ratio) -> String {
     let Ratio { estimate, interval } = ratio;
     let (estimate, interval) = match (suite, interval) {

@@ -6,6 +6,7 @@ mod tables;
 
 use super::date::date;
 use super::html::{Page, Tone};
+use super::series::confidence;
 use crate::bench::Record;
 use crate::types::Suite;
 
@@ -49,11 +50,12 @@ pub fn bench_page(record: &Record) -> String {
     tables::comparisons(&mut page, record);
     tables::skipped(&mut page, record);
     page.heading("All figures");
-    page.paragraph(
-        "Median: half of the calls took no longer. ±: where the median is with 95 % confidence, from how much blocks of samples differ. \
-         90 %, 99 %: so many took no longer. Outliers are far above the rest of their row; they count like all others.",
-        Tone::Faint,
+    let about = format!(
+        "Median: half of the calls took no longer. ±: where the median is {}. 90 %, 99 %: so many took no longer. Outliers are far above the \
+         rest of their row; they count like all others.",
+        confidence(record)
     );
+    page.paragraph(&about, Tone::Faint);
     page.folded(&format!("{} series", record.series.len()), |page| {
         tables::figures(page, record);
     });
@@ -142,6 +144,7 @@ mod tests {
             "Note: this is a virtual machine",
             "type1 cannot map a file as such",
             "DMA-FQ",
+            "where the median is with 95 % confidence, by how much launches differ.",
         ] {
             assert!(html.contains(words), "{words}");
         }

@@ -3,7 +3,7 @@
 use crate::bench::{Environment, Fit, MeasuredDevice, MeasuredSpace, Ratio, Record, Route, Series};
 use crate::report::duration::duration;
 use crate::report::html::{Cell, Page, Tone};
-use crate::report::series::{pages, size, subject};
+use crate::report::series::{confidence, pages, size, subject, uncertainty};
 use crate::types::Suite;
 
 /// The host during the run.
@@ -170,10 +170,11 @@ pub(super) fn comparisons(page: &mut Page, record: &Record) {
         return;
     }
     page.heading("Side by side");
-    page.paragraph(
-        "How many times as long one takes as the other, with 95 % confidence.",
-        Tone::Plain,
+    let about = format!(
+        "How many times as long one takes as the other, and where that is {}.",
+        confidence(record)
     );
+    page.paragraph(&about, Tone::Plain);
     let rows: Vec<Vec<Cell>> = record
         .comparisons
         .iter()
@@ -255,10 +256,6 @@ fn row(series: &Series) -> Vec<Cell> {
     let (key, summary) = (&series.key, &series.summary);
     let time = |nanoseconds: u64| Cell::number(duration(nanoseconds as f64));
     let none = || Cell::number("-");
-    let off = summary.interval.map(|interval| {
-        let p50 = summary.p50 as f64;
-        (interval.high - p50).max(p50 - interval.low) / p50.max(1.0) * 100.0
-    });
     vec![
         Cell::text(key.suite.to_string()),
         Cell::text(key.backend.to_string()),
@@ -268,7 +265,7 @@ fn row(series: &Series) -> Vec<Cell> {
         Cell::number(summary.outliers.to_string()),
         time(summary.min),
         time(summary.p50),
-        off.map_or_else(none, |off| Cell::number(format!("{off:.1} %"))),
+        uncertainty(summary).map_or_else(none, Cell::number),
         time(summary.p90),
         summary.p99.map_or_else(none, time),
         summary.p99_9.map_or_else(none, time),

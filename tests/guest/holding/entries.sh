@@ -6,7 +6,8 @@ for mapping in 1 2 3 4; do iommu-tool map $device --backend type1 --size 4K >/de
 status=0
 iommu-tool map $device --size 4K 2>/tmp/said || status=$?
 cat /tmp/said
-[ $status -eq 1 ] && grep -q dma_entry_limit /tmp/said
+[ $status -eq 1 ]
+grep -q dma_entry_limit /tmp/said
 [ "$(iommu-tool maps --json $device | grep -c '"iova"')" -eq 4 ]
 iommu-tool unmap $device --iova 0x100000
 iommu-tool map $device --size 4K

@@ -7,7 +7,8 @@ refused() { # STATUS WORDS ARGUMENT...
     shift 2
     iommu-tool "$@" >/tmp/said 2>&1 || status=$?
     cat /tmp/said
-    [ $status -eq "$expected" ] && grep -q "$words" /tmp/said
+    [ $status -eq "$expected" ]
+    grep -q "$words" /tmp/said
     [ "$(iommu-tool maps)" = 'nothing is mapped' ]
 }
 map="map $device --backend $backend"
@@ -46,7 +47,8 @@ iommu-tool dump $device --iova 0x200000 --output /tmp/copy
 cmp /tmp/copy /tmp/disk/file
 status=0
 iommu-tool fill $device --iova 0x100000 --data 00 2>/tmp/said || status=$?
-[ $status -eq 2 ] && grep -q 'cannot be written' /tmp/said
+[ $status -eq 2 ]
+grep -q 'cannot be written' /tmp/said
 iommu-tool dma $device write --iova 0x200000 --data 00ff >/dev/null
 cmp /tmp/copy /tmp/disk/file
 iommu-tool unmap $device --all
@@ -59,7 +61,8 @@ truncate -s 4096 /dev/shm/shrinks
 status=0
 iommu-tool dump $device --iova 0x102000 2>/tmp/said || status=$?
 cat /tmp/said
-[ $status -eq 1 ] && grep -q 'was made shorter' /tmp/said
+[ $status -eq 1 ]
+grep -q 'was made shorter' /tmp/said
 iommu-tool unmap $device --all
 
 echo "Something else where the socket should be:"
@@ -69,6 +72,7 @@ echo else >/run/iommu-tool/group-${group##*/}.sock
 status=0
 iommu-tool $map --size 4K 2>/tmp/said || status=$?
 cat /tmp/said
-[ $status -eq 3 ] && grep -q 'not a socket' /tmp/said
+[ $status -eq 3 ]
+grep -q 'not a socket' /tmp/said
 rm /run/iommu-tool/group-${group##*/}.sock
 iommu-tool unbind $device

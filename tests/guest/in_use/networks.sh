@@ -86,6 +86,24 @@ if=$(name)
 ip link add link "$if" name mv0 type macvlan
 case_of 'a macvlan' $nic macvlan "$if carries the macvlan mv0"
 
+unshare -n sleep 600 &
+container=$!
+until [ "$(readlink /proc/$container/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do sleep 0.1; done
+if=$(name)
+ip link add link "$if" name mv1 type macvlan
+ip link set mv1 netns $container
+case_of "a container's macvlan" $nic macvlan \
+    "$if carries the macvlan mv1 of another network namespace, that of sleep (process $container, user root)" \
+    "nsenter --net=/proc/$container/ns/net ip link delete mv1"
+
+if=$(name)
+echo "+$if" >/sys/class/net/bond0/bonding/slaves
+ip link add link bond0 name bond0.7 type vlan id 7
+ip link set bond0.7 netns $container
+case_of "a container's VLAN on a bond" $nic 'bond vlan' "bond0 on $if carries the VLAN bond0.7 of another network namespace"
+kill $container
+wait $container || true
+
 if=$(name)
 ip link set "$if" up
 udhcpc -f -i "$if" -t 100 -T 100 -s /bin/true >/dev/null 2>&1 &
@@ -119,6 +137,14 @@ echo 'PASS: a virtual function that is held'
 iommu-tool unmap "$function" --all
 until iommu-tool unbind "$function" 2>/dev/null; do sleep 0.1; done
 case_of 'virtual functions' $nic vfs 'its 2 virtual functions' "iommu-tool vfs $nic 0"
+
+# What is neither a disk nor an interface is reached by a node of its own driver.
+serial=0000:00:0e.0
+node=/dev/$(basename /sys/bus/pci/devices/$serial/virtio*/virtio-ports/*)
+sleep 600 <"$node" &
+opener=$!
+case_of 'a device that a process has open' $serial open "sleep (process $opener, user root) has $node open"
+kill $opener
 
 # A device that another program holds is not touched.
 edu=0000:00:03.0

@@ -20,6 +20,11 @@ const WRITES: [u64; 2] = [1, 18];
 /// fchownat, renameat2.
 const CHANGES: [u64; 13] = [82, 83, 87, 90, 91, 92, 93, 258, 263, 264, 268, 260, 316];
 
+/// The system call that sends a drive an admin command, and its request: ioctl, NVME_IOCTL_ADMIN_CMD (linux/nvme_ioctl.h). Its argument
+/// begins with the command's code; this one changes something (NVM Express Base 2.0, section 5.29).
+const ADMIN_COMMAND: (u64, u64) = (16, 0xc048_4e41);
+const VIRTUALIZATION_MANAGEMENT: u8 = 0x1c;
+
 /// Runs a command and kills it, with all its children, before step `at`, counted from 1. Returns the status to exit with: that of the
 /// command if it took fewer steps.
 pub fn run_and_kill(at: usize, command: &[String]) -> nix::Result<i32> {
@@ -91,6 +96,10 @@ fn pid_of(child: &Child) -> Pid {
 /// Whether the system call that a process enters changes the host or the journal.
 fn is_step(pid: Pid) -> nix::Result<bool> {
     let registers = ptrace::getregs(pid)?;
+    if (registers.orig_rax, registers.rsi) == ADMIN_COMMAND {
+        let [code, ..] = ptrace::read(pid, registers.rdx as ptrace::AddressType)?.to_ne_bytes();
+        return Ok(code == VIRTUALIZATION_MANAGEMENT);
+    }
     if CHANGES.contains(&registers.orig_rax) {
         return Ok(true);
     }

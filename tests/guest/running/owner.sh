@@ -68,4 +68,21 @@ cat /tmp/out
 [ $status -eq 0 ]
 grep -q '^PASSED' /tmp/out
 grep -q 'it takes root' /tmp/out
+# The name that went away with the driver is his too, and whatever umask root has.
+su user -c 'iommu-tool test nvme0' >/tmp/out 2>&1 || { cat /tmp/out; exit 1; }
+grep -q '^PASSED' /tmp/out
 iommu-tool unbind nvme0
+rm -r /run/iommu-tool
+(umask 077; iommu-tool bind --owner user nvme0)
+su user -c 'iommu-tool show nvme0' >/tmp/out 2>&1 || { cat /tmp/out; exit 1; }
+grep -q 'vfio-pci' /tmp/out
+iommu-tool unbind nvme0
+
+echo "An ordinary user is told of an interrupted command:"
+iommu-tool run nvme0 -- sh -c 'trap exit TERM; touch /tmp/started; while :; do usleep 10000; done' & run=$!
+until [ -e /tmp/started ]; do usleep 10000; done
+kill -KILL $run
+wait $run || :
+su user -c 'iommu-tool list' >/tmp/out 2>&1
+grep "a command on 0000:01:00.0 was interrupted, or is at work: 'iommu-tool recover'" /tmp/out || { cat /tmp/out; exit 1; }
+iommu-tool recover
