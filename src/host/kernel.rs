@@ -39,8 +39,6 @@ pub struct KernelOption {
     pub text: String,
     /// The word that it is in, as `intel_iommu=on,sm_off`.
     pub word: String,
-    /// What is left of the word without it; `None` if it is all of it.
-    pub rest: Option<String>,
 }
 
 /// The parameters that the kernel splits at commas (`intel_iommu_setup` of drivers/iommu/intel/iommu.c, `parse_amd_iommu_options` of
@@ -49,28 +47,17 @@ pub struct KernelOption {
 const LISTS: [&str; 5] = ["intel_iommu", "amd_iommu", "iommu", "intremap", "pci"];
 
 fn options_of(word: &str) -> Vec<KernelOption> {
-    let list = word
-        .split_once('=')
-        .filter(|(name, _)| LISTS.contains(name));
-    let Some((name, value)) = list else {
-        return vec![KernelOption {
-            text: word.to_owned(),
-            word: word.to_owned(),
-            rest: None,
-        }];
+    let option = |text: String| KernelOption {
+        text,
+        word: word.to_owned(),
     };
-    let items: Vec<&str> = value.split(',').collect();
-    let others = |at: usize| {
-        let others: Vec<&str> = [&items[..at], &items[at + 1..]].concat();
-        (!others.is_empty()).then(|| format!("{name}={}", others.join(",")))
-    };
-    (0..items.len())
-        .map(|at| KernelOption {
-            text: format!("{name}={}", items[at]),
-            word: word.to_owned(),
-            rest: others(at),
-        })
-        .collect()
+    match word.split_once('=') {
+        Some((name, items)) if LISTS.contains(&name) => items
+            .split(',')
+            .map(|item| option(format!("{name}={item}")))
+            .collect(),
+        _ => vec![option(word.to_owned())],
+    }
 }
 
 impl Host {
@@ -184,7 +171,7 @@ mod tests {
 
     #[test]
     fn lists_are_split_as_the_kernel_does() {
-        let found: Vec<_> = [
+        let found: Vec<String> = [
             "intel_iommu=on,igfx_off",
             "pci=realloc,disable_acs_redir=00:01.0;pci:8086:1234",
             "iommu=pt",
@@ -193,24 +180,17 @@ mod tests {
         ]
         .iter()
         .flat_map(|word| options_of(word))
-        .map(|option| (option.text, option.rest))
+        .map(|option| option.text)
         .collect();
         let expected = [
-            ("intel_iommu=on", Some("intel_iommu=igfx_off")),
-            ("intel_iommu=igfx_off", Some("intel_iommu=on")),
-            (
-                "pci=realloc",
-                Some("pci=disable_acs_redir=00:01.0;pci:8086:1234"),
-            ),
-            (
-                "pci=disable_acs_redir=00:01.0;pci:8086:1234",
-                Some("pci=realloc"),
-            ),
-            ("iommu=pt", None),
-            ("pcie_acs_override=downstream,multifunction", None),
-            ("quiet", None),
-        ]
-        .map(|(text, rest)| (text.to_owned(), rest.map(str::to_owned)));
+            "intel_iommu=on",
+            "intel_iommu=igfx_off",
+            "pci=realloc",
+            "pci=disable_acs_redir=00:01.0;pci:8086:1234",
+            "iommu=pt",
+            "pcie_acs_override=downstream,multifunction",
+            "quiet",
+        ];
         assert_eq!(found, expected);
     }
 

@@ -62,10 +62,7 @@ fn iommu(ground: &Ground<'_>) -> Diagnosis {
     let missing = ground.host.missing_iommu();
     let remedy = match missing.parameter {
         Some(ParameterChange::Add(word)) => ground.add_parameter(word),
-        Some(ParameterChange::Remove(word)) => match ground.option(&[word]) {
-            Some((option, _)) => ground.remove_option(option),
-            None => missing.remedy,
-        },
+        Some(ParameterChange::Remove(word)) => ground.remove_options(&ground.options(&[word])),
         None => missing.remedy,
     };
     Diagnosis::fail(format!("none is on: {}", missing.reason), remedy)
@@ -98,12 +95,14 @@ const WEAKENING: [(&str, &str); 7] = [
 ];
 
 fn parameters(ground: &Ground<'_>) -> Diagnosis {
-    if let Some((option, at)) = ground.option(&WEAKENING.map(|(beginning, _)| beginning)) {
-        let (_, effect) = WEAKENING[at];
-        return Diagnosis::warn(
-            format!("{} {effect}", option.text),
-            ground.remove_option(option),
-        );
+    let found = ground.options.iter().filter_map(|option| {
+        let is = |(beginning, _): &&(&str, &str)| option.text.starts_with(beginning);
+        let (_, effect) = WEAKENING.iter().find(is)?;
+        Some((option, format!("{} {effect}", option.text)))
+    });
+    let (gone, effects): (Vec<_>, Vec<_>) = found.unzip();
+    if !gone.is_empty() {
+        return Diagnosis::warn(effects.join("; "), ground.remove_options(&gone));
     }
     let known = [
         "iommu",
@@ -150,11 +149,13 @@ fn interrupt_remapping(ground: &Ground<'_>) -> Diagnosis {
             "take that parameter out of /etc/modprobe.d and of the kernel command line: it is not needed here",
         ),
         InterruptRemapping::Off if allowed.is_empty() => {
-            let remedy = match ground.option(&["intremap=off", "nointremap"]) {
-                Some((option, _)) => ground.remove_option(option),
-                None => "turn interrupt remapping (x2APIC) on in the firmware's set-up; only if every assigned device is trusted: \
-                         echo 'options vfio_iommu_type1 allow_unsafe_interrupts=1' > /etc/modprobe.d/vfio-interrupts.conf"
-                    .to_owned(),
+            let off = ground.options(&["intremap=off", "nointremap"]);
+            let remedy = if off.is_empty() {
+                "turn interrupt remapping (x2APIC) on in the firmware's set-up; only if every assigned device is trusted: \
+                 echo 'options vfio_iommu_type1 allow_unsafe_interrupts=1' > /etc/modprobe.d/vfio-interrupts.conf"
+                    .to_owned()
+            } else {
+                ground.remove_options(&off)
             };
             Diagnosis::fail(
                 "interrupts are not remapped, so VFIO refuses every device (EPERM)",
@@ -204,6 +205,11 @@ mod tests {
                 "pci=realloc,disable_acs_redir=00:1c.0;00:1d.0",
                 "pci=disable_acs_redir=00:1c.0;00:1d.0 lets",
                 "--args=\"pci=realloc\" ",
+            ),
+            (
+                "intel_iommu=on,igfx_off,sm_off intremap=nosid",
+                "intel_iommu=igfx_off leaves the built-in GPU without translation; intel_iommu=sm_off turns",
+                "--remove-args=\"intel_iommu=on,igfx_off,sm_off intremap=nosid\" --args=\"intel_iommu=on\" ",
             ),
             (
                 "intremap=nosid",

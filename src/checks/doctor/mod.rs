@@ -158,12 +158,15 @@ impl<'h> Ground<'h> {
             .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// The first option on the kernel's command line that begins in one of these ways, and the beginning's place.
-    fn option(&self, beginnings: &[&str]) -> Option<(&KernelOption, usize)> {
-        self.options.iter().find_map(|option| {
-            let is = |beginning: &&str| option.text.starts_with(beginning);
-            Some((option, beginnings.iter().position(is)?))
-        })
+    /// The options on the kernel's command line that begin in one of these ways.
+    fn options(&self, beginnings: &[&str]) -> Vec<&KernelOption> {
+        let is = |option: &&KernelOption| {
+            let text = &option.text;
+            beginnings
+                .iter()
+                .any(|beginning| text.starts_with(beginning))
+        };
+        self.options.iter().filter(is).collect()
     }
 
     fn add_parameter(&self, words: &str) -> String {
@@ -171,12 +174,26 @@ impl<'h> Ground<'h> {
             .change_command_line(CommandLineChange::Add(words))
     }
 
-    fn remove_option(&self, option: &KernelOption) -> String {
-        let change = match &option.rest {
-            Some(rest) => CommandLineChange::Replace(&option.word, rest),
-            None => CommandLineChange::Remove(&option.word),
+    /// How to take options out, and leave the others in their words.
+    fn remove_options(&self, gone: &[&KernelOption]) -> String {
+        let mut words: Vec<&str> = gone.iter().map(|option| option.word.as_str()).collect();
+        words.dedup();
+        let rest = |word: &&str| {
+            let (name, _) = word.split_once('=')?;
+            let left = self.options.iter().filter(|option| option.word == *word);
+            let left = left.filter(|option| !gone.contains(option));
+            let items: Vec<&str> = left
+                .filter_map(|option| option.text.strip_prefix(name)?.strip_prefix('='))
+                .collect();
+            (!items.is_empty()).then(|| format!("{name}={}", items.join(",")))
         };
-        self.distribution.change_command_line(change)
+        let rests: Vec<String> = words.iter().filter_map(rest).collect();
+        let (old, new) = (words.join(" "), rests.join(" "));
+        self.distribution.change_command_line(if new.is_empty() {
+            CommandLineChange::Remove(&old)
+        } else {
+            CommandLineChange::Replace(&old, &new)
+        })
     }
 }
 
