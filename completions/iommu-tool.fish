@@ -137,7 +137,7 @@ complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unbind" -l json -d
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unbind" -s v -l verbose -d 'Say more on standard error: what was chosen and why; twice for each kernel call'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unbind" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand unbind" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand vfs" -l allow -d 'Take away functions that are in use for this reason all the same; a refusal names its reasons. May be given several times' -r -f -a "mounted\t'A file system on the disk, or on an array or mapping that uses it, is mounted'
+complete -c iommu-tool -n "__fish_iommu_tool_using_subcommand vfs" -l allow -d 'Take away functions, and reset an NVMe drive where that is needed, although they are in use for this reason; a refusal names its reasons. May be given several times' -r -f -a "mounted\t'A file system on the disk, or on an array or mapping that uses it, is mounted'
 swap\t'The disk, or an array or mapping that uses it, is swap space'
 md\t'The disk is part of a RAID array (md)'
 dm\t'A device-mapper device is on the disk: LVM, LUKS, multipath'

@@ -10,8 +10,8 @@ use crate::types::{BackendChoice, DeviceName, Iova, Seconds, Size, Suite};
 #[command(
     after_help = "The device must be bound to VFIO (iommu-tool bind), and nothing else may have it open. Devices are left as they were: nothing mapped, \
                   reset where they can be.\n\n\
-                  Without --suite: map, cold, dma and open, in under a minute. Times are medians with 95 % confidence intervals over blocks of samples that \
-                  take turns; every sample counts, outliers too."
+                  Without --suite: map, cold, dma and open, in under a minute. Times are medians with 95 % confidence intervals, by how much launches differ; \
+                  samples are taken in blocks that take turns, and every one counts, outliers too."
 )]
 pub struct BenchArgs {
     /// The device to measure with; more than one for the suite devices, where they share an address space

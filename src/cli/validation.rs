@@ -27,7 +27,8 @@ pub struct VfsArgs {
     #[arg(long, requires = "count")]
     pub no_autoprobe: bool,
 
-    /// Take away functions that are in use for this reason all the same; a refusal names its reasons. May be given several times
+    /// Take away functions, and reset an NVMe drive where that is needed, although they are in use for this reason; a refusal names its
+    /// reasons. May be given several times
     #[arg(
         long,
         value_name = "REASON,...",
