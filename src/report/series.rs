@@ -52,15 +52,14 @@ pub(super) fn subject(key: &Key) -> String {
     parts.join(", ")
 }
 
-/// How far a median may be off, as a part of it: `0.4 %`; `None` where that is not known.
+/// How far a median may be off, as a part of it: `0.4 %`, at most `> 100 %`; `None` where that is not known.
 pub(super) fn uncertainty(summary: &Summary) -> Option<String> {
     let time = summary.p50 as f64;
     let Interval { low, high } = summary.interval.filter(|_| time > 0.0)?;
     let off = (high - time).max(time - low) / time * 100.0;
     Some(match off {
         ..99.95 => format!("{off:.1} %"),
-        ..1000.0 => format!("{off:.0} %"),
-        _ => "> 1000 %".to_owned(),
+        _ => "> 100 %".to_owned(),
     })
 }
 
@@ -120,7 +119,7 @@ mod tests {
 
         let summary = &mut record.series[0].summary;
         summary.p50 = 1000;
-        for (high, text) in [(1004.0, "0.4 %"), (2990.0, "199 %"), (1e9, "> 1000 %")] {
+        for (high, text) in [(1004.0, "0.4 %"), (1990.0, "99.0 %"), (2990.0, "> 100 %")] {
             summary.interval = Some(Interval { low: 999.0, high });
             assert_eq!(uncertainty(summary).as_deref(), Some(text));
         }

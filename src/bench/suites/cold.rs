@@ -15,8 +15,8 @@ use crate::types::{Backend, Iova, Protection, Size, Suite};
 
 pub const ENTRY: SuiteEntry = SuiteEntry {
     suite: Suite::Cold,
-    time: Duration::from_secs(10),
-    least: 2,
+    time: Duration::from_secs(4),
+    least: 1,
     rows,
     memory,
     launch,
