@@ -49,7 +49,7 @@ impl NvmeResource {
     }
 }
 
-/// What a Virtualization Management command does (Base 2.0, section 5.29).
+/// What a Virtualization Management command does (Base 2.0, section 5.28).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NvmeAction {
     /// The physical function keeps this many of those that can be given away, from its next reset on.
@@ -120,7 +120,7 @@ struct Pool {
 }
 
 /// How many of the resources that can be given away a physical function keeps for itself. The drive remembers this over resets and
-/// restarts (Base 2.0, section 5.29, action 1).
+/// restarts (Base 2.0, section 5.28, action 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flexible {
     /// Queue pairs.

@@ -2,7 +2,7 @@
 
 mod disk;
 mod display;
-mod elsewhere;
+mod namespaces;
 mod network;
 mod nodes;
 mod routes;
@@ -13,7 +13,7 @@ use std::cell::OnceCell;
 use super::{Holder, Host, KernelNames, NameKind, PciDevice};
 use crate::types::{Bdf, UseReason};
 use disk::Volumes;
-use elsewhere::FarInterface;
+use namespaces::FarInterface;
 use nodes::{CharacterDevices, OpenNodes};
 use routes::Routes;
 use sessions::Sockets;
